@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Files and directories: reading whole, writing durably, identity.
+ * All descriptors are O_CLOEXEC; nothing depends on the umask.
+ */
+#ifndef XLSNAP_FILE_H
+#define XLSNAP_FILE_H
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+/* What a file is, whatever its name: two names, one file, one file_id. */
+struct file_id {
+    dev_t dev;  /* of a block device: 0, and ino is its st_rdev */
+    ino_t ino;
+    bool block; /* a block device, identified by st_rdev */
+};
+
+/* Follows symlinks.  -XLSNAP_FAILED with errnum if it cannot be stat'ed. */
+int file_id(const char *path, struct file_id *id_r, struct xlsnap_error *err);
+bool file_id_equal(const struct file_id *a, const struct file_id *b);
+
+/*
+ * Reads a regular file of at most `max` bytes.  *data_r is NUL-terminated
+ * (the NUL not counted in *len_r, which may be NULL) and to be freed.
+ * Directories, devices, larger files: an error that says so.
+ */
+int file_read(const char *path, size_t max, char **data_r, size_t *len_r,
+              struct xlsnap_error *err);
+
+/*
+ * Writes all, retrying short writes and EINTR.  0 or -1 with errno.
+ */
+int file_write_all(int fd, const void *data, size_t len);
+
+/*
+ * Makes `path` hold exactly this, mode 0600, durably and at one stroke: an
+ * O_EXCL temporary file beside it, fsync, rename, fsync of the directory.  An
+ * existing file is replaced only if `replace`; otherwise it is an error with
+ * errnum EEXIST and stays as it is (link/renameat2, no race).
+ */
+int file_write_durable(const char *path, const void *data, size_t len,
+                       bool replace, struct xlsnap_error *err);
+
+/* Renames durably: no replacing of `to` (errnum EEXIST), directory fsync. */
+int file_rename_new(const char *from, const char *to,
+                    struct xlsnap_error *err);
+/* Unlinks durably; absence is success. */
+int file_unlink(const char *path, struct xlsnap_error *err);
+int file_fsync_dir_of(const char *path, struct xlsnap_error *err);
+
+/*
+ * Makes directory `path` with its missing parents, 0700 each and fsynced.
+ * *made_r (may be NULL) is then the topmost directory that was made, to be
+ * freed, or NULL.  An existing last component must be a directory (not a
+ * symlink), root's (the caller's effective user) and not writable by others,
+ * else -XLSNAP_REFUSED with the reason.
+ */
+int file_make_dir(const char *path, char **made_r, struct xlsnap_error *err);
+/* Undo of file_make_dir: removes path and parents up to `made`, if empty. */
+void file_remove_dirs(const char *path, const char *made);
+
+/* Absolute form of `path`, relative to the current directory; lexical, the
+ * file need not exist; to be freed. */
+char *file_absolute(const char *path);
+
+/*
+ * The processes that have the file open (any /proc/PID/fd whose target has
+ * this identity), except `except` (0: none excepted).  Returns the number,
+ * and the first one's pid in *pid_r (may be NULL).  Needs root to be complete.
+ */
+int file_users(const struct file_id *id, pid_t except, pid_t *pid_r);
+
+#endif
