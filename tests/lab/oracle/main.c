@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct options opt = {
-    .interval = 100, .slots = 512, .sample = 4, .scan_every = 1000,
+    .interval = 100, .slots = 512, .sample = 2, .scan_every = 1000,
     .flush = 1, .tick = 5, .gap = 50, .dirty_set = 16,
 };
 atomic_bool stopping, scan_wanted;

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define AREA 65536              /* where the slots begin */
+#define GROUP 16                /* places side by side, read at once in scans */
 
 struct slot {
     uint64_t number, stamp;     /* what it must hold */
@@ -36,7 +37,7 @@ struct slot {
 struct disk {
     const char *name;
     int fd;
-    uint64_t stride;            /* bytes from one place to the next */
+    uint64_t stride;            /* bytes from one group to the next */
     struct slot *slots;
     struct slot super;
     uint64_t newest;            /* found at start */
@@ -46,7 +47,9 @@ static struct disk disks[MAX_DISKS];
 static unsigned ndisks;
 static uint64_t run;
 static unsigned sampled;        /* the slot that the sample comes to next */
-static _Alignas(RECORD_SIZE) unsigned char buffer[RECORD_SIZE];
+static uint32_t *slot_at;       /* the slot in each place */
+static uint32_t *place_of;      /* and the other way round */
+static _Alignas(RECORD_SIZE) unsigned char buffer[GROUP * RECORD_SIZE];
 
 static struct slot *slot_of(struct disk *disk, uint32_t s)
 {
@@ -65,47 +68,88 @@ static struct ident ident_of(struct disk *disk, uint32_t s)
 }
 
 /* Neighbours in the ring are far apart on the disk. */
-static off_t place(const struct disk *disk, uint32_t s)
+static void make_places(void)
 {
-    uint64_t step = 97;
+    uint32_t step = 97;
 
-    if (s == SUPER)
-        return 0;
+    slot_at = calloc(opt.slots, sizeof(*slot_at));
+    place_of = calloc(opt.slots, sizeof(*place_of));
+    if (!slot_at || !place_of)
+        fatal("no memory");
     while (opt.slots % step == 0)
         step += 2;
-    return AREA + s * step % opt.slots * disk->stride;
+    for (uint32_t s = 0; s < opt.slots; s++) {
+        place_of[s] = (uint64_t)s * step % opt.slots;
+        slot_at[place_of[s]] = s;
+    }
+}
+
+static off_t offset_of(const struct disk *disk, uint32_t s)
+{
+    if (s == SUPER)
+        return 0;
+    return AREA + place_of[s] / GROUP * disk->stride +
+           place_of[s] % GROUP * RECORD_SIZE;
 }
 
 static void io_failed(const struct disk *disk, const char *what, ssize_t n)
 {
+    const char *why = n < 0 ? strerror(errno) : "short";
+
     report_corrupt(disk->name, "-", RECORD_SIZE, n < 0 ? 0 : n, "io");
-    report("ORACLE NOTE %s %s: %s", what, disk->name,
-           n < 0 ? strerror(errno) : "short");
+    report("ORACLE NOTE %s %s: %s", what, disk->name, why);
 }
 
-static bool read_slot(struct disk *disk, uint32_t s)
+static bool read_slots(struct disk *disk, uint32_t s, unsigned count)
 {
-    ssize_t n = pread(disk->fd, buffer, RECORD_SIZE, place(disk, s));
+    ssize_t n = pread(disk->fd, buffer, count * RECORD_SIZE,
+                      offset_of(disk, s));
+
+    if (n != count * RECORD_SIZE)
+        io_failed(disk, "read", n);
+    return n == count * RECORD_SIZE;
+}
+
+typedef void slot_fn(struct disk *disk, uint32_t s, void *bytes);
+
+static void for_slot(struct disk *disk, uint32_t s, slot_fn *fn)
+{
+    if (read_slots(disk, s, 1))
+        fn(disk, s, buffer);
+}
+
+static void for_all_slots(struct disk *disk, slot_fn *fn)
+{
+    for (uint32_t place = 0; place < opt.slots; place += GROUP) {
+        uint32_t left = opt.slots - place;
+        uint32_t count = left < GROUP ? left : GROUP;
+
+        if (!read_slots(disk, slot_at[place], count))
+            continue;
+        for (uint32_t i = 0; i < count; i++)
+            fn(disk, slot_at[place + i], buffer + i * RECORD_SIZE);
+    }
+}
+
+static void write_bytes(struct disk *disk, uint32_t s, const void *bytes)
+{
+    ssize_t n = pwrite(disk->fd, bytes, RECORD_SIZE, offset_of(disk, s));
 
     if (n != RECORD_SIZE)
-        io_failed(disk, "read", n);
-    return n == RECORD_SIZE;
+        io_failed(disk, "write", n);
 }
 
 static void write_slot(struct disk *disk, uint32_t s, uint64_t number)
 {
     struct slot *slot = slot_of(disk, s);
     struct ident id;
-    ssize_t n;
 
     slot->number = number;
     slot->stamp = now_ns(CLOCK_REALTIME);
     slot->bad = false;
     id = ident_of(disk, s);
     record_fill(buffer, &id);
-    n = pwrite(disk->fd, buffer, RECORD_SIZE, place(disk, s));
-    if (n != RECORD_SIZE)
-        io_failed(disk, "write", n);
+    write_bytes(disk, s, buffer);
 }
 
 static void flush(struct disk *disk)
@@ -114,7 +158,7 @@ static void flush(struct disk *disk)
         io_failed(disk, "flush", -1);
 }
 
-static void slot_is_bad(struct disk *disk, uint32_t s, uint64_t expected,
+static void slot_is_bad(struct disk *disk, uint32_t s, const void *bytes,
                         const char *kind)
 {
     struct slot *slot = slot_of(disk, s);
@@ -125,19 +169,16 @@ static void slot_is_bad(struct disk *disk, uint32_t s, uint64_t expected,
     slot->bad = true;
     if (s != SUPER)
         snprintf(text, sizeof(text), "%u", s);
-    report_corrupt(disk->name, text, expected, record_number(buffer), kind);
+    report_corrupt(disk->name, text, slot->number, record_number(bytes), kind);
 }
 
-static void check_slot(struct disk *disk, uint32_t s)
+static void check_slot(struct disk *disk, uint32_t s, void *bytes)
 {
     struct ident id = ident_of(disk, s);
-    const char *kind;
+    const char *kind = record_check(bytes, &id);
 
-    if (!read_slot(disk, s))
-        return;
-    kind = record_check(buffer, &id);
     if (kind)
-        slot_is_bad(disk, s, id.number, kind);
+        slot_is_bad(disk, s, bytes, kind);
 }
 
 static void scan(void)
@@ -145,9 +186,8 @@ static void scan(void)
     unsigned long long before = atomic_load(&corrupt);
 
     for (unsigned d = 0; d < ndisks; d++) {
-        check_slot(&disks[d], SUPER);
-        for (uint32_t s = 0; s < opt.slots; s++)
-            check_slot(&disks[d], s);
+        for_slot(&disks[d], SUPER, check_slot);
+        for_all_slots(&disks[d], check_slot);
     }
     report("ORACLE SCAN n=%llu found=%llu", atomic_load(&last),
            atomic_load(&corrupt) - before);
@@ -168,6 +208,7 @@ static uint64_t size_of(int fd)
 static void open_disk(struct disk *disk, const char *path)
 {
     const int flags = O_RDWR | O_CLOEXEC;
+    const unsigned groups = (opt.slots + GROUP - 1) / GROUP;
     const char *slash = strrchr(path, '/');
     uint64_t size;
 
@@ -181,8 +222,8 @@ static void open_disk(struct disk *disk, const char *path)
         fatal("cannot open %s: %s", path, strerror(errno));
     size = size_of(disk->fd);
     if (size > AREA)
-        disk->stride = (size - AREA) / opt.slots & -(uint64_t)RECORD_SIZE;
-    if (!disk->stride)
+        disk->stride = (size - AREA) / groups & -(uint64_t)RECORD_SIZE;
+    if (disk->stride < GROUP * RECORD_SIZE)
         fatal("%s is too small for %u slots", path, opt.slots);
     disk->slots = calloc(opt.slots, sizeof(*disk->slots));
     if (!disk->slots)
@@ -191,8 +232,22 @@ static void open_disk(struct disk *disk, const char *path)
 
 void ring_open(char **paths, unsigned n)
 {
+    make_places();
     for (ndisks = 0; ndisks < n; ndisks++)
         open_disk(&disks[ndisks], paths[ndisks]);
+}
+
+/* Leaves an empty slot. A record there means that the first one is lost. */
+static void wipe_slot(struct disk *disk, uint32_t s, void *bytes)
+{
+    struct ident id;
+
+    if (record_is_zero(bytes))
+        return;
+    if (record_read(bytes, &id))
+        slot_is_bad(disk, SUPER, bytes, "missing");
+    memset(bytes, 0, RECORD_SIZE);
+    write_bytes(disk, s, bytes);
 }
 
 static void format(void)
@@ -200,35 +255,24 @@ static void format(void)
     if (getrandom(&run, sizeof(run), GRND_NONBLOCK) != sizeof(run))
         run = mix64(now_ns(CLOCK_REALTIME));
     for (unsigned d = 0; d < ndisks; d++) {
-        for (uint32_t s = 0; s < opt.slots; s++) {
-            struct ident id;
-
-            if (!read_slot(&disks[d], s) || record_is_zero(buffer))
-                continue;
-            if (record_read(buffer, &id))
-                slot_is_bad(&disks[d], SUPER, 0, "missing");
-            memset(buffer, 0, RECORD_SIZE);
-            if (pwrite(disks[d].fd, buffer, RECORD_SIZE,
-                       place(&disks[d], s)) != RECORD_SIZE)
-                io_failed(&disks[d], "write", -1);
-        }
+        for_all_slots(&disks[d], wipe_slot);
         write_slot(&disks[d], SUPER, 0);
         flush(&disks[d]);
     }
 }
 
 /* Takes the slot as it is, if it can be a record of this ring. */
-static void adopt_slot(struct disk *disk, uint32_t s)
+static void adopt_slot(struct disk *disk, uint32_t s, void *bytes)
 {
     struct slot *slot = slot_of(disk, s);
     struct ident found, id;
 
-    if (!read_slot(disk, s) || !record_read(buffer, &found))
+    if (!record_read(bytes, &found))
         return;
     slot->number = found.number;
     slot->stamp = found.stamp;
     id = ident_of(disk, s);
-    if (record_check(buffer, &id))
+    if (record_check(bytes, &id))
         slot->number = slot->stamp = 0;
     else if (s != SUPER && found.number > disk->newest)
         disk->newest = found.number;
@@ -242,16 +286,13 @@ static uint64_t number_at(uint32_t s, uint64_t newest)
     return newest > back ? newest - back : 0;
 }
 
-static void verify_start(struct disk *disk)
+static void verify_slot(struct disk *disk, uint32_t s, void *bytes)
 {
-    check_slot(disk, SUPER);
-    for (uint32_t s = 0; s < opt.slots; s++) {
-        uint64_t expected = number_at(s, disk->newest);
+    uint64_t expected = number_at(s, disk->newest);
 
-        if (disk->slots[s].number != expected)
-            disk->slots[s] = (struct slot){ .number = expected };
-        check_slot(disk, s);
-    }
+    if (disk->slots[s].number != expected)
+        disk->slots[s] = (struct slot){ .number = expected };
+    check_slot(disk, s, bytes);
 }
 
 static void verify_instant(void)
@@ -269,14 +310,15 @@ static void go_on(void)
     uint64_t min = UINT64_MAX;
 
     for (unsigned d = 0; d < ndisks; d++) {
-        adopt_slot(&disks[d], SUPER);
-        for (uint32_t s = 0; s < opt.slots; s++)
-            adopt_slot(&disks[d], s);
+        for_slot(&disks[d], SUPER, adopt_slot);
+        for_all_slots(&disks[d], adopt_slot);
         if (disks[d].newest < min)
             min = disks[d].newest;
     }
-    for (unsigned d = 0; d < ndisks; d++)
-        verify_start(&disks[d]);
+    for (unsigned d = 0; d < ndisks; d++) {
+        for_slot(&disks[d], SUPER, check_slot);
+        for_all_slots(&disks[d], verify_slot);
+    }
     verify_instant();
     atomic_store(&last, min);
 }
@@ -288,7 +330,7 @@ void ring_start(void)
     for (unsigned d = 0; d < ndisks && !found; d++) {
         struct ident id;
 
-        found = read_slot(&disks[d], SUPER) && record_read(buffer, &id);
+        found = read_slots(&disks[d], SUPER, 1) && record_read(buffer, &id);
         if (found)
             run = id.run;
         if (found && id.slots != opt.slots)
@@ -307,10 +349,10 @@ void ring_start(void)
 static void check_round(uint64_t number)
 {
     for (unsigned d = 0; d < ndisks; d++) {
-        check_slot(&disks[d], (number - 1) % opt.slots);
-        check_slot(&disks[d], number % opt.slots);
+        for_slot(&disks[d], (number - 1) % opt.slots, check_slot);
+        for_slot(&disks[d], number % opt.slots, check_slot);
         for (unsigned i = 0; i < opt.sample; i++)
-            check_slot(&disks[d], (sampled + i) % opt.slots);
+            for_slot(&disks[d], (sampled + i) % opt.slots, check_slot);
     }
     sampled = (sampled + opt.sample) % opt.slots;
 }
