@@ -34,12 +34,15 @@ int file_read(const char *path, size_t max, char **data_r, size_t *len_r,
  * Writes all, retrying short writes and EINTR.  0 or -1 with errno.
  */
 int file_write_all(int fd, const void *data, size_t len);
+/* The same at an offset. */
+int file_pwrite_all(int fd, const void *data, size_t len, off_t at);
 
 /*
  * Makes `path` hold exactly this, mode 0600, durably and at one stroke: an
  * O_EXCL temporary file beside it, fsync, rename, fsync of the directory.  An
  * existing file is replaced only if `replace`; otherwise it is an error with
- * errnum EEXIST and stays as it is (link/renameat2, no race).
+ * errnum EEXIST and stays as it is (link/renameat2, no race).  After a failure
+ * there is no temporary file; that of the last fsync leaves `path` in place.
  */
 int file_write_durable(const char *path, const void *data, size_t len,
                        bool replace, struct xlsnap_error *err);
@@ -55,22 +58,28 @@ int file_fsync_dir_of(const char *path, struct xlsnap_error *err);
  * Makes directory `path` with its missing parents, 0700 each and fsynced.
  * *made_r (may be NULL) is then the topmost directory that was made, to be
  * freed, or NULL.  An existing last component must be a directory (not a
- * symlink), root's (the caller's effective user) and not writable by others,
- * else -XLSNAP_REFUSED with the reason.
+ * symlink), root's (the caller's effective user) and not writable by others
+ * (its group included), else -XLSNAP_REFUSED with the reason.  A failure
+ * leaves no directory made.
  */
 int file_make_dir(const char *path, char **made_r, struct xlsnap_error *err);
 /* Undo of file_make_dir: removes path and parents up to `made`, if empty. */
 void file_remove_dirs(const char *path, const char *made);
 
-/* Absolute form of `path`, relative to the current directory; lexical, the
- * file need not exist; to be freed. */
+/* Absolute form of `path`, relative to the current directory, without double
+ * or trailing slashes and "."; lexical, the file need not exist; to be freed.
+ * ".." stays: behind a symlink it is not what it looks like. */
 char *file_absolute(const char *path);
 
 /*
  * The processes that have the file open (any /proc/PID/fd whose target has
  * this identity), except `except` (0: none excepted).  Returns the number,
- * and the first one's pid in *pid_r (may be NULL).  Needs root to be complete.
+ * and the first one's pid in *pid_r (may be NULL); -1 without /proc.  Needs
+ * root to be complete.  The kernel's own users (a loop device) and mappings
+ * without a descriptor are not seen.
  */
 int file_users(const struct file_id *id, pid_t except, pid_t *pid_r);
+/* Has this process the file open? */
+bool file_is_open_in(const struct file_id *id, pid_t pid);
 
 #endif
