@@ -10,16 +10,17 @@ DOCDIR  ?= $(PREFIX)/share/doc/xl-snapshot
 DESTDIR ?=
 
 VERSION := 0.1.0
+XEN_VERSION ?= $(shell pkg-config --modversion xenlight 2>/dev/null | cut -d. -f1,2)
 B       ?= build
 
 CC       ?= gcc
 CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-            -Wwrite-strings -Wformat=2 -Wundef -Wno-unused-parameter -Werror
+            -Wwrite-strings -Wformat=2 -Wno-format-nonliteral -Wundef -Wno-unused-parameter -Werror
 HARDEN   := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
             -DLIBXL_API_VERSION=0x041400 -DXLSNAP_VERSION='"$(VERSION)"' \
-            -DSBINDIR='"$(SBINDIR)"'
+            -DXEN_BUILD_VERSION='"$(XEN_VERSION)"' -DSBINDIR='"$(SBINDIR)"'
 ALL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(HARDEN) -fvisibility=hidden \
             $(DEFS) -Ilibxl-snapshot -Icfg $(EXTRA_CFLAGS)
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(EXTRA_CFLAGS)
@@ -58,3 +59,10 @@ check-unit: $(UNIT_BIN)
 .PHONY: clean
 clean:
 	rm -rf $(B)
+
+# ---- installation ----
+
+.PHONY: install install-xl uninstall
+install: $(B)/xl-snapshot
+	install -d $(DESTDIR)$(SBINDIR)
+	install -m 755 $(B)/xl-snapshot $(DESTDIR)$(SBINDIR)/xl-snapshot

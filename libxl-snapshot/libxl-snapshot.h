@@ -152,11 +152,14 @@ struct xlsnap_settings {
      * signals, libxl's helper would inherit that).  -1: cannot be cancelled.
      */
     int cancel_fd;
-    /* NULL: the defaults, what a test replaces. */
-    const char *snapshot_dir; /* /var/lib/xen/snapshots */
-    const char *state_dir;    /* /var/lib/xen/xl-snapshot */
-    const char *run_dir;      /* /run/xl-snapshot */
+    /* NULL: the defaults below. */
+    const char *snapshot_dir;
+    const char *state_dir;
+    const char *run_dir;
 };
+#define XLSNAP_SNAPSHOT_DIR "/var/lib/xen/snapshots" /* DOMAIN/NAME/... */
+#define XLSNAP_STATE_DIR "/var/lib/xen/xl-snapshot"  /* pending records */
+#define XLSNAP_RUN_DIR "/run/xl-snapshot"            /* lock files */
 
 /*
  * 0, or -XLSNAP_REFUSED when this is not a Xen host or libxl is of another
@@ -231,5 +234,15 @@ struct xlsnap_recover_options {
 XLSNAP_PUBLIC int xlsnap_recover(struct xlsnap *xs, const char *domain,
                                  const struct xlsnap_recover_options *options,
                                  char **outcome_r, struct xlsnap_error *err);
+
+/*
+ * The processes that outlive an operation, for the helper binary only:
+ *     HELPER guard NAME DOMID UUID monitor|no-monitor   (socket on fd 3)
+ *     HELPER monitor NAME DOMID                         (pipe on fd 3)
+ * Both return an exit status.
+ */
+XLSNAP_PUBLIC int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid,
+                                       const char *uuid, bool monitor);
+XLSNAP_PUBLIC int xlsnap_monitor_process(struct xlsnap *xs, uint32_t domid);
 
 #endif

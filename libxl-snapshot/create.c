@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Create: one instant of a running domain.
+ *
+ * First everything that can be found out without changing anything
+ * (create_check), then the list of steps.  The guest stands still from the
+ * end of memory-save, where libxl suspends it, to domain-resume; what lies
+ * between is disk-create and nothing else.  The commit point is snapshot.cfg:
+ * with it the snapshot is there, without it all that was made is removed.
+ */
+#include <libgen.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "cfg.h"
+#include "monitor.h"
+#include "paths.h"
+#include "steps.h"
+#include "util.h"
+
+#define LIVE_SPACE_FACTOR 2 /* pre-copy writes dirtied pages again */
+#define SPACE_MARGIN (16 << 20)
+
+/* ---- checks ---- */
+
+static char *create_default_name(void)
+{
+    char name[32];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    gmtime_r(&now, &tm);
+    strftime(name, sizeof(name), "%Y%m%dT%H%M%SZ", &tm);
+    return xstrdup(name);
+}
+
+/* The request, completed: what snapshot.cfg will say. */
+static int create_fill(struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_snapshot *s = &op->snap;
+    int rc;
+
+    if (!s->name)
+        s->name = create_default_name();
+    rc = xlsnap_name_check(s->name, err);
+    if (rc)
+        return rc;
+    free(s->domain);
+    s->domain = xstrdup(op->dom.name);
+    free(s->uuid);
+    s->uuid = xstrdup(op->dom.uuid);
+    s->creation_time = time(NULL);
+    s->live = s->live == 1;
+    if (s->compress < 0)
+        s->compress = XLSNAP_COMPRESS_NONE;
+    if (s->compress != XLSNAP_COMPRESS_NONE)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "compress=zstd is not supported by this version");
+    op->live = s->live;
+    rc = paths_fill(op->xs, s, err);
+    op->config_path = rc ? NULL : paths_config(s);
+    return rc;
+}
+
+/* Finds the domain and makes it ours for this run. */
+static int create_find(struct op *op, const char *which,
+                       struct xlsnap_error *err)
+{
+    int rc;
+
+    if (!which)
+        return xlsnap_fail(err, XLSNAP_INVALID, "no domain was given");
+    rc = domain_find(op->xs, which, &op->dom, err);
+    if (!rc)
+        rc = op_lock_domain(op, op->dom.name, op->dom.uuid, err);
+    if (!rc && !domain_refresh(op->xs, &op->dom))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED, "domain '%s' has just ended",
+                         op->dom.name);
+    if (!rc)
+        rc = pending_refuse(op, op->dom.name, op->dom.uuid, err);
+    /* Domain 0 has no configuration to load, so it is refused before. */
+    if (!rc && op->dom.domid == 0)
+        rc = domain_check_create(op->xs, &op->dom, op->force, err);
+    if (!rc)
+        rc = domain_load_config(op->xs, &op->dom, err);
+    return rc ? rc : domain_check_create(op->xs, &op->dom, op->force, err);
+}
+
+static int create_check_absent(const char *file, struct xlsnap_error *err)
+{
+    struct stat st;
+
+    if (!lstat(file, &st))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' exists already, and nothing is ever "
+                           "overwritten",
+                           file);
+    if (errno != ENOENT)
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "cannot look at '%s'", file);
+    return 0;
+}
+
+/* A directory that is there must be fit to be used, or to be built upon. */
+static int create_check_dir(const char *path, struct xlsnap_error *err)
+{
+    cleanup_free char *dir = paths_existing(path);
+    struct stat st;
+
+    if (stat(dir, &st) || !S_ISDIR(st.st_mode))
+        return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is not a directory",
+                           dir);
+    if (!strcmp(dir, path) &&
+        (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "directory '%s' belongs to or can be written by "
+                           "others; a memory image holds secrets",
+                           path);
+    if (access(dir, W_OK | X_OK))
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "cannot write to directory '%s'", dir);
+    return 0;
+}
+
+static int create_check_space(struct op *op, struct xlsnap_error *err)
+{
+    cleanup_free char *dir = paths_existing(op->snap.memory);
+    uint64_t need = op->dom.info.current_memkb * 1024;
+    uint64_t have;
+    struct statvfs vfs;
+
+    if (op->live)
+        need *= LIVE_SPACE_FACTOR;
+    need += SPACE_MARGIN;
+    if (statvfs(dir, &vfs))
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "cannot look at '%s'", dir);
+    have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    if (have >= need)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "the memory image may need %llu MiB, but '%s' has "
+                       "only %llu MiB free",
+                       (unsigned long long)(need >> 20), dir,
+                       (unsigned long long)(have >> 20));
+}
+
+static int create_check_files(struct op *op, struct xlsnap_error *err)
+{
+    cleanup_free char *copy = xstrdup(op->snap.memory);
+    const char *memory_dir = dirname(copy);
+    struct stat st;
+    int rc = create_check_dir(op->snap.path, err);
+
+    if (!rc)
+        rc = create_check_absent(op->config_path, err);
+    if (!rc)
+        rc = create_check_absent(op->snap.memory, err);
+    if (!rc && strcmp(memory_dir, op->snap.path) &&
+        (stat(memory_dir, &st) || !S_ISDIR(st.st_mode)))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "memory: '%s' is not a directory", memory_dir);
+    if (!rc && strcmp(memory_dir, op->snap.path))
+        rc = create_check_dir(memory_dir, err);
+    return rc ? rc : create_check_space(op, err);
+}
+
+static int create_check(struct op *op, const char *which,
+                        struct xlsnap_error *err)
+{
+    int rc = create_find(op, which, err);
+
+    if (!rc)
+        rc = create_fill(op, err);
+    if (!rc)
+        rc = disks_from_domain(op, err);
+    if (!rc)
+        rc = op_lock_disks(op, err);
+    if (!rc)
+        rc = pending_refuse(op, NULL, NULL, err);
+    if (!rc)
+        rc = disks_check(op, err);
+    if (!rc)
+        rc = create_check_files(op, err);
+    if (!rc)
+        op->monitor = monitor_find(op->dom.domid);
+    return rc;
+}
+
+/* ---- steps ---- */
+
+static int create_record(struct op *op, struct disk_group *group,
+                         struct xlsnap_error *err)
+{
+    return pending_write(op->xs, &op->pending, err);
+}
+
+static int create_drop_record(struct op *op, struct disk_group *group,
+                              struct xlsnap_error *err)
+{
+    return pending_drop(&op->pending, err);
+}
+
+static int create_directory(struct op *op, struct disk_group *group,
+                            struct xlsnap_error *err)
+{
+    return file_make_dir(op->snap.path, NULL, err);
+}
+
+static int create_remove_directory(struct op *op, struct disk_group *group,
+                                   struct xlsnap_error *err)
+{
+    if (op->pending.made_dir)
+        file_remove_dirs(op->snap.path, op->pending.made_dir);
+    return 0;
+}
+
+static int create_guard(struct op *op, struct disk_group *group,
+                        struct xlsnap_error *err)
+{
+    return guard_start(op->xs, &op->dom, op->pending.monitor, op->locks,
+                       &op->guard, err);
+}
+
+static int create_release_guard(struct op *op, struct disk_group *group,
+                                struct xlsnap_error *err)
+{
+    guard_stop(op->guard);
+    op->guard = NULL;
+    return 0;
+}
+
+/*
+ * The guest first: also called by the runner when any step fails.  Once it is
+ * known to run, nothing more is asked of it.
+ */
+static int create_wake(struct op *op, struct xlsnap_error *err)
+{
+    int rc = domain_settle(op->xs, &op->dom, op->requested, DOMAIN_SETTLE_MS,
+                           err);
+
+    if (!rc && op->paused_now)
+        rc = domain_unpause(op->xs, op->dom.domid, err);
+    if (!rc) {
+        op->requested = false;
+        op->paused_now = false;
+        guard_disarm(op->guard);
+    }
+    return rc;
+}
+
+/* The writer knows better than libxl why a save failed (no space, say). */
+static int create_save_failed(struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_error wake = { 0 }, writer = { 0 };
+
+    if (create_wake(op, &wake))
+        handle_log(op->xs, XTL_ERROR, "%s", wake.msg);
+    if (memory_writer_finish(op->writer, &op->written, &writer) &&
+        writer.errnum && err->errnum != EINTR)
+        *err = writer;
+    return -err->code;
+}
+
+static int create_memory_save(struct op *op, struct disk_group *group,
+                              struct xlsnap_error *err)
+{
+    int rc = memory_writer_start(op->pending.memory_tmp, op->dom.config_json,
+                                 &op->writer, err);
+
+    if (!rc)
+        rc = guard_arm(op->guard, err);
+    if (rc)
+        return rc;
+    rc = domain_save(op->xs, &op->dom, memory_writer_fd(op->writer), op->live,
+                     &op->suspended_ms, &op->requested, err);
+    /* The rest of the pipe is written while the guest goes on. */
+    memory_writer_eof(op->writer);
+    return rc ? create_save_failed(op, err) : 0;
+}
+
+static int create_remove_memory(struct op *op, struct disk_group *group,
+                                struct xlsnap_error *err)
+{
+    memory_writer_free(op->writer);
+    op->writer = NULL;
+    return file_unlink(op->pending.memory_tmp, err);
+}
+
+static int create_resume(struct op *op, struct disk_group *group,
+                         struct xlsnap_error *err)
+{
+    int rc = op->paused ? domain_pause(op->xs, op->dom.domid, err) : 0;
+
+    if (rc)
+        return rc;
+    op->paused_now = op->paused;
+    rc = domain_resume(op->xs, op->dom.domid, err);
+    if (rc)
+        return rc;
+    op->pause_ms = now_ms() - op->suspended_ms;
+    op->requested = false;
+    guard_disarm(op->guard);
+    return 0;
+}
+
+static int create_monitor(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    return monitor_keep(op->xs, &op->dom, op->monitor, err);
+}
+
+static int create_durable(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    int rc = memory_writer_finish(op->writer, &op->written, err);
+
+    if (!rc)
+        rc = memory_writer_sync(op->writer, err);
+    if (!rc)
+        op->snap.memory_digest = xstrdup(op->written.digest);
+    for (size_t i = 0; i < op->n_groups && !rc; i++)
+        if (op->groups[i].driver->sync)
+            rc = op->groups[i].driver->sync(op, &op->groups[i], err);
+    return rc;
+}
+
+static int create_publish(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    cleanup_free char *comment = xasprintf(
+        "Written by xl snapshot-create.  It describes the snapshot that was "
+        "taken;\n'xl snapshot-revert' with this file goes back to it.");
+    cleanup_free char *text = cfg_write(&op->snap, comment);
+    int rc = file_rename_new(op->pending.memory_tmp, op->snap.memory, err);
+
+    return rc ? rc
+              : file_write_durable(op->config_path, text, strlen(text), false,
+                                   err);
+}
+
+static int create_unpublish(struct op *op, struct disk_group *group,
+                            struct xlsnap_error *err)
+{
+    int rc = file_unlink(op->config_path, err);
+
+    return rc ? rc : file_unlink(op->snap.memory, err);
+}
+
+static disk_fn *driver_prepare(const struct disk_driver *driver)
+{
+    return driver->prepare;
+}
+
+static disk_fn *driver_create(const struct disk_driver *driver)
+{
+    return driver->create;
+}
+
+static int create_disk_remove(struct op *op, struct disk_group *group,
+                              struct xlsnap_error *err)
+{
+    /* It may have rebooted, or be gone, since it was found. */
+    if (!domain_refresh(op->xs, &op->dom) &&
+        !domain_find_uuid(op->xs, op->pending.uuid, &op->dom))
+        op->dom.domid = DOMAIN_NONE;
+    return group->driver->remove(op, group, err);
+}
+
+static void create_fill_record(struct op *op)
+{
+    struct pending *p = &op->pending;
+
+    p->operation = xstrdup("create");
+    p->domain = xstrdup(op->dom.name);
+    p->uuid = xstrdup(op->dom.uuid);
+    p->domid = op->dom.domid;
+    p->restored = DOMAIN_NONE;
+    p->name = xstrdup(op->snap.name);
+    p->config_path = xstrdup(op->config_path);
+    p->memory = xstrdup(op->snap.memory);
+    p->memory_tmp = paths_temporary(op->snap.memory);
+    p->made_dir = paths_topmost_missing(op->snap.path);
+    p->monitor = op->monitor;
+    p->paused = op->paused;
+    pending_set_disks(p, op);
+}
+
+static void create_plan(struct op *op, struct steps *steps)
+{
+    steps_add(steps, "record", create_record, create_drop_record,
+              "note the operation in %s/pending/%s.json", op->xs->state_dir,
+              op->dom.uuid);
+    steps_add(steps, "directory", create_directory, create_remove_directory,
+              "%s", op->snap.path);
+    steps_add_groups(steps, op, "disk-prepare", driver_prepare,
+                     create_disk_remove, "what can be done before the pause");
+    steps_add(steps, "guard", create_guard, create_release_guard,
+              "a process that resumes the guest if this one dies");
+    steps_add(steps, "memory-save", create_memory_save, create_remove_memory,
+              "%s of domain '%s' into %s",
+              op->live ? "pre-copy, then suspend and save" : "suspend and save",
+              op->dom.name, op->snap.memory);
+    steps_add_groups(steps, op, "disk-create", driver_create, NULL,
+                     op->snap.name);
+    steps_add(steps, "domain-resume", create_resume, NULL, "%s",
+              op->paused ? "resume, but leave paused" : "the guest goes on");
+    if (op->monitor)
+        steps_add(steps, "monitor", create_monitor, NULL,
+                  "see that the domain keeps one");
+    steps_add(steps, "durable", create_durable, NULL,
+              "wait until everything is on disk");
+    steps_add(steps, "publish", create_publish, create_unpublish,
+              "%s and %s", op->snap.memory, op->config_path);
+    steps_add(steps, "record-drop", create_drop_record, NULL,
+              "remove the note");
+}
+
+static void create_report(struct op *op, int64_t started,
+                          struct xlsnap_report *report)
+{
+    xlsnap_snapshot_copy(&report->snapshot, &op->snap);
+    report->config_path = xstrdup(op->config_path);
+    report->memory_bytes = op->written.bytes;
+    report->memory_disk_bytes = op->written.disk_bytes;
+    report->domid = op->dom.domid;
+    report->paused = op->paused;
+    report->pause_ms = op->pause_ms;
+    report->total_ms = now_ms() - started;
+}
+
+int xlsnap_create(struct xlsnap *xs, const struct xlsnap_snapshot *request,
+                  const struct xlsnap_create_options *options,
+                  struct xlsnap_report *report, struct xlsnap_error *err)
+{
+    int64_t started = now_ms();
+    struct steps steps = { .n = 0 };
+    struct op op;
+    int rc;
+
+    op_init(&op, xs);
+    op.force = options->force;
+    op.paused = options->paused;
+    op.on_failure = create_wake;
+    xlsnap_snapshot_copy(&op.snap, request);
+    rc = create_check(&op, request->domain, err);
+    if (!rc) {
+        create_fill_record(&op);
+        create_plan(&op, &steps);
+        steps_describe(&steps, &report->steps, &report->n_steps);
+        if (!options->dryrun)
+            rc = steps_run(&op, &steps, err);
+    }
+    if (!rc)
+        create_report(&op, started, report);
+    else if (rc == -XLSNAP_FAILED || rc == -XLSNAP_UNFINISHED)
+        xlsnap_prefix(err, "cannot create snapshot '%s' of domain '%s'",
+                      op.snap.name, op.snap.domain);
+    steps_clear(&steps);
+    op_clear(&op);
+    return rc;
+}

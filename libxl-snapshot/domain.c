@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Domains, looked at: finding one, its configuration, and the reasons for
+ * which no snapshot of it can be taken.  Nothing here changes anything but
+ * domain_withdraw_suspend, which undoes a request of our own.
+ *
+ * libxl's names are trusted only so far: libxl_domain_qualifier_to_domid takes
+ * any digits, even "", for a domid without asking whether it exists, and
+ * dominfo.domain_type says HVM for PVH; so ids are checked by
+ * libxl_domain_info and the type comes from the configuration.
+ */
+#include "domain.h"
+
+#include <ctype.h>
+#include <xenstore.h>
+
+#include "util.h"
+
+void domain_init(struct domain *dom)
+{
+    memset(dom, 0, sizeof(*dom));
+    libxl_dominfo_init(&dom->info);
+    libxl_domain_config_init(&dom->config);
+}
+
+void domain_clear(struct domain *dom)
+{
+    free(dom->name);
+    free(dom->config_json);
+    libxl_dominfo_dispose(&dom->info);
+    libxl_domain_config_dispose(&dom->config);
+    domain_init(dom);
+}
+
+char *domain_xs_read(uint32_t domid, const char *path)
+{
+    cleanup_free char *full =
+        xasprintf("/local/domain/%" PRIu32 "/%s", domid, path);
+    struct xs_handle *xsh = xs_open(0);
+    unsigned int len;
+    char *value;
+
+    if (!xsh)
+        return NULL;
+    value = xs_read(xsh, XBT_NULL, full, &len);
+    xs_close(xsh);
+    return value;
+}
+
+bool domain_withdraw_suspend(uint32_t domid)
+{
+    cleanup_free char *path =
+        xasprintf("/local/domain/%" PRIu32 "/control/shutdown", domid);
+    struct xs_handle *xsh = xs_open(0);
+    bool withdrawn = false, again = true;
+
+    if (!xsh)
+        return false;
+    while (again) {
+        xs_transaction_t t = xs_transaction_start(xsh);
+        cleanup_free char *value = NULL;
+
+        if (t == XBT_NULL)
+            break;
+        value = xs_read(xsh, t, path, NULL);
+        withdrawn = value && !strcmp(value, "suspend") &&
+                    xs_write(xsh, t, path, "", 0);
+        again = !xs_transaction_end(xsh, t, !withdrawn) && errno == EAGAIN;
+    }
+    xs_close(xsh);
+    return withdrawn;
+}
+
+static void domain_fill(struct xlsnap *xs, struct domain *dom,
+                        const libxl_dominfo *info)
+{
+    cleanup_free char *pid = NULL;
+
+    domain_clear(dom);
+    libxl_dominfo_copy(xs->ctx, &dom->info, info);
+    dom->domid = info->domid;
+    dom->name = libxl_domid_to_name(xs->ctx, info->domid);
+    if (!dom->name)
+        dom->name = xasprintf("(domid %" PRIu32 ")", info->domid);
+    snprintf(dom->uuid, sizeof(dom->uuid), LIBXL_UUID_FMT,
+             LIBXL_UUID_BYTES(info->uuid));
+    pid = domain_xs_read(dom->domid, "image/device-model-pid");
+    dom->qemu_pid = pid ? (pid_t)strtol(pid, NULL, 10) : 0;
+}
+
+enum domain_match { MATCH_NAME, MATCH_DOMID, MATCH_UUID };
+
+static bool domain_matches(struct xlsnap *xs, const libxl_dominfo *info,
+                           enum domain_match how, const char *which)
+{
+    cleanup_free char *name = NULL;
+    char uuid[DOMAIN_UUID_LEN + 1];
+    char *end;
+
+    switch (how) {
+    case MATCH_NAME:
+        name = libxl_domid_to_name(xs->ctx, info->domid);
+        return name && !strcmp(name, which);
+    case MATCH_DOMID:
+        return isdigit((unsigned char)which[0]) &&
+               strtoul(which, &end, 10) == info->domid && !*end;
+    case MATCH_UUID:
+        snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
+                 LIBXL_UUID_BYTES(info->uuid));
+        return !info->dying && !strcasecmp(uuid, which);
+    }
+    return false;
+}
+
+static bool domain_search(struct xlsnap *xs, enum domain_match how,
+                          const char *which, struct domain *dom)
+{
+    int n = 0;
+    libxl_dominfo *list = libxl_list_domain(xs->ctx, &n);
+    bool found = false;
+
+    for (int i = 0; list && i < n && !found; i++) {
+        found = domain_matches(xs, &list[i], how, which);
+        if (found)
+            domain_fill(xs, dom, &list[i]);
+    }
+    if (list)
+        libxl_dominfo_list_free(list, n);
+    return found;
+}
+
+int domain_find(struct xlsnap *xs, const char *which, struct domain *dom,
+                struct xlsnap_error *err)
+{
+    if (domain_search(xs, MATCH_NAME, which, dom) ||
+        domain_search(xs, MATCH_DOMID, which, dom) ||
+        domain_search(xs, MATCH_UUID, which, dom))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "there is no domain '%s' (see 'xl list')", which);
+}
+
+bool domain_find_uuid(struct xlsnap *xs, const char *uuid, struct domain *dom)
+{
+    return domain_search(xs, MATCH_UUID, uuid, dom);
+}
+
+bool domain_find_name(struct xlsnap *xs, const char *name, struct domain *dom)
+{
+    return domain_search(xs, MATCH_NAME, name, dom);
+}
+
+bool domain_refresh(struct xlsnap *xs, struct domain *dom)
+{
+    libxl_dominfo info;
+    char uuid[DOMAIN_UUID_LEN + 1];
+    bool same = false;
+
+    libxl_dominfo_init(&info);
+    if (!libxl_domain_info(xs->ctx, &info, dom->domid)) {
+        snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
+                 LIBXL_UUID_BYTES(info.uuid));
+        same = !strcmp(uuid, dom->uuid);
+    }
+    if (same) {
+        libxl_dominfo_dispose(&dom->info);
+        libxl_dominfo_copy(xs->ctx, &dom->info, &info);
+    }
+    libxl_dominfo_dispose(&info);
+    return same;
+}
+
+bool domain_is_suspended(const struct domain *dom)
+{
+    return dom->info.shutdown &&
+           dom->info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
+}
+
+int domain_load_config(struct xlsnap *xs, struct domain *dom,
+                       struct xlsnap_error *err)
+{
+    int rc = libxl_retrieve_domain_configuration(xs->ctx, dom->domid,
+                                                 &dom->config, NULL);
+
+    if (rc)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "libxl has no configuration of domain '%s' "
+                           "(libxl error %d)",
+                           dom->name, rc);
+    dom->have_config = true;
+    /* A saved domid would be asked for again at restore; xl zeroes it, too. */
+    dom->config.c_info.domid = 0;
+    dom->config_json = libxl_domain_config_to_json(xs->ctx, &dom->config);
+    if (!dom->config_json)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "cannot write the configuration of domain '%s' as "
+                           "JSON",
+                           dom->name);
+    return 0;
+}
+
+/* The state that forbids it now, or NULL. */
+static const char *domain_state_refusal(const struct domain *dom)
+{
+    cleanup_free char *control = NULL;
+
+    if (dom->info.dying)
+        return "it is dying";
+    if (dom->info.shutdown) {
+        switch (dom->info.shutdown_reason) {
+        case LIBXL_SHUTDOWN_REASON_SUSPEND:
+            return "it is suspended; 'xl snapshot-recover' resumes it if a "
+                   "snapshot left it so";
+        case LIBXL_SHUTDOWN_REASON_CRASH:
+            return "it has crashed";
+        default:
+            return "it has shut down";
+        }
+    }
+    if (dom->info.paused)
+        return "it is paused, and a paused guest cannot suspend; unpause it "
+               "first ('xl unpause')";
+    control = domain_xs_read(dom->domid, "control/shutdown");
+    if (control && *control)
+        return "it has been asked to shut down, reboot or suspend";
+    return NULL;
+}
+
+static bool name_ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+
+    return n >= m && !strcmp(name + n - m, end);
+}
+
+/* A device whose state would not be in the snapshot, or NULL. */
+static const char *domain_device_refusal(const libxl_domain_config *c)
+{
+    if (c->num_pcidevs)
+        return "it has PCI devices passed through, and their state cannot be "
+               "saved";
+    if (c->num_dtdevs)
+        return "it has device tree nodes passed through";
+    if (c->num_usbdevs || c->num_usbctrls)
+        return "it has USB devices passed through, and their state cannot be "
+               "saved";
+    if (c->num_vtpms)
+        return "it has a vTPM, whose state is kept by another domain";
+    if (c->b_info.num_vnuma_nodes)
+        return "it has vNUMA nodes, and libxl cannot save those";
+    if (c->b_info.type == LIBXL_DOMAIN_TYPE_HVM)
+        return "it is an HVM guest, which this version cannot snapshot (PV "
+               "and PVH guests only)";
+    return NULL;
+}
+
+static bool domain_is_libvirts(struct xlsnap *xs, uint32_t domid)
+{
+    uint8_t *data = NULL;
+    int len = 0;
+    bool yes = !libxl_userdata_retrieve(xs->ctx, domid, "libvirt-xml", &data,
+                                        &len) &&
+               len > 0;
+
+    free(data);
+    return yes;
+}
+
+static const char *domain_owner_refusal(struct xlsnap *xs,
+                                        const struct domain *dom, bool force)
+{
+    uint32_t target;
+
+    if (libxl_is_stubdom(xs->ctx, dom->domid, &target))
+        return "it is the stub domain of another one";
+    if (libxl_get_stubdom_id(xs->ctx, dom->domid))
+        return "its QEMU runs in a stub domain";
+    if (name_ends(dom->name, "--incoming") ||
+        name_ends(dom->name, "--migratedaway"))
+        return "it is being migrated";
+    if (!force && domain_is_libvirts(xs, dom->domid))
+        return "it belongs to libvirt, which would not know of the snapshot";
+    return NULL;
+}
+
+int domain_check_create(struct xlsnap *xs, const struct domain *dom,
+                        bool force, struct xlsnap_error *err)
+{
+    const char *why = NULL;
+    cleanup_free char *feature = NULL;
+
+    if (dom->domid == 0)
+        why = "it is domain 0, which runs this command";
+    if (!why)
+        why = domain_owner_refusal(xs, dom, force);
+    if (!why)
+        why = domain_state_refusal(dom);
+    if (!why)
+        why = domain_device_refusal(&dom->config);
+    feature = domain_xs_read(dom->domid, "control/feature-suspend");
+    if (!why && feature && !strcmp(feature, "0"))
+        why = "its guest says that it cannot suspend (feature-suspend=0)";
+    if (why)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "cannot snapshot domain '%s': %s", dom->name, why);
+    return 0;
+}
+
+int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
+                         struct xlsnap_error *err)
+{
+    const char *why = domain_owner_refusal(xs, dom, false);
+
+    if (dom->domid == 0)
+        why = "it is domain 0, which runs this command";
+    if (!why && dom->info.dying)
+        why = "it is dying: something still holds on to its memory";
+    if (why)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "cannot revert domain '%s': %s", dom->name, why);
+    return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A running domain: finding it, what libxl knows of it, and the moves of its
+ * life that a snapshot needs.  domain.c only looks; lifecycle.c acts.
+ */
+#ifndef XLSNAP_DOMAIN_H
+#define XLSNAP_DOMAIN_H
+
+#include <sys/types.h>
+
+#include "handle.h"
+
+#define DOMAIN_UUID_LEN 36
+#define DOMAIN_NONE ((uint32_t)INVALID_DOMID) /* no domain */
+
+struct domain {
+    uint32_t domid;
+    char *name;
+    char uuid[DOMAIN_UUID_LEN + 1];
+    libxl_dominfo info;         /* as of domain_find or domain_refresh */
+    libxl_domain_config config; /* after domain_load_config */
+    bool have_config;
+    char *config_json;  /* the same as libxl JSON, domid zeroed, as xl save */
+    pid_t qemu_pid;     /* 0: the domain has no QEMU */
+};
+
+void domain_init(struct domain *dom);
+void domain_clear(struct domain *dom);
+
+/*
+ * By name, else by number as a domid (a domain whose name is a number is
+ * found by that name first), else by uuid.  -XLSNAP_REFUSED if there is none.
+ */
+int domain_find(struct xlsnap *xs, const char *which, struct domain *dom,
+                struct xlsnap_error *err);
+/* True and *dom filled if a domain of that uuid (not dying) exists. */
+bool domain_find_uuid(struct xlsnap *xs, const char *uuid,
+                      struct domain *dom);
+/* The same by exact name. */
+bool domain_find_name(struct xlsnap *xs, const char *name,
+                      struct domain *dom);
+/* Reads ->info again; false if this domid and uuid no longer exist. */
+bool domain_refresh(struct xlsnap *xs, struct domain *dom);
+
+/* libxl_retrieve_domain_configuration. */
+int domain_load_config(struct xlsnap *xs, struct domain *dom,
+                       struct xlsnap_error *err);
+
+/*
+ * Refuses (-XLSNAP_REFUSED, the reason in err) every domain of which no
+ * whole snapshot can be taken or whose state forbids it now.  Needs
+ * domain_load_config.
+ */
+int domain_check_create(struct xlsnap *xs, const struct domain *dom,
+                        bool force, struct xlsnap_error *err);
+/* The same for a domain that a revert is about to destroy. */
+int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
+                         struct xlsnap_error *err);
+
+/* Is it shut down with reason "suspend"? */
+bool domain_is_suspended(const struct domain *dom);
+
+/*
+ * Xenstore, /local/domain/DOMID/PATH; NULL if absent, else to be freed.
+ */
+char *domain_xs_read(uint32_t domid, const char *path);
+/*
+ * Takes back a request to suspend that the guest has not seen yet
+ * (control/shutdown holding "suspend", emptied in a transaction as libxl's own
+ * time-out does).  True if there was one.
+ */
+bool domain_withdraw_suspend(uint32_t domid);
+
+/* ---- lifecycle.c ---- */
+
+/*
+ * Suspends the domain and writes its memory stream to fd (libxl records only;
+ * the header before them is memory.c's).  On success the domain is left
+ * suspended.  On failure it may be anything: call domain_settle.
+ * *suspended_ms gets the moment (now_ms) at which the guest was seen to stand
+ * still, and stays 0 if it never did; *requested becomes true as soon as the
+ * guest was asked to suspend.
+ * When xs->cancel_fd becomes readable the save is aborted: -XLSNAP_FAILED,
+ * errnum EINTR.
+ */
+int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
+                bool live, int64_t *suspended_ms, bool *requested,
+                struct xlsnap_error *err);
+/* libxl_domain_resume with suspend_cancel=1: the only safe way in place. */
+int domain_resume(struct xlsnap *xs, uint32_t domid,
+                  struct xlsnap_error *err);
+/*
+ * After a failed save: makes sure the domain runs and will not suspend later.
+ * A request to suspend the guest has not seen is taken back; one it has seen
+ * is waited for (at most timeout_ms) and the domain resumed.
+ */
+#define DOMAIN_SETTLE_MS 60000 /* on top of the 60 s that libxl waited */
+#define DOMAIN_SETTLE_SHORT_MS 20000
+int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
+                  int timeout_ms, struct xlsnap_error *err);
+/*
+ * Destroys the domain and waits until its QEMU process is really gone: libxl
+ * does not (it may be flushing still).
+ */
+int domain_destroy(struct xlsnap *xs, struct domain *dom,
+                   struct xlsnap_error *err);
+/*
+ * Restores from fd, which stands at the libxl stream; leaves the new domain
+ * paused.  On failure no domain is left.
+ */
+int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
+                   uint32_t *domid_r, struct xlsnap_error *err);
+int domain_pause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
+int domain_unpause(struct xlsnap *xs, uint32_t domid,
+                   struct xlsnap_error *err);
+
+#endif

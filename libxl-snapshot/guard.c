@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guard process, both sides of it: see guard.h. */
+#include "guard.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "monitor.h"
+#include "util.h"
+
+#define READY_TIMEOUT_MS 30000
+#define GUARD_RETRIES 60 /* of the resume, a second apart */
+
+/* What is said on the socket, a byte each. */
+enum guard_word {
+    GUARD_READY = 'r',    /* guard: I watch */
+    GUARD_ARMED = 'a',    /* tool: the guest may be suspended from now on */
+    GUARD_DISARMED = 'd', /* tool: the guest runs again */
+    GUARD_FAREWELL = 'f', /* tool: all is well, go */
+};
+
+struct guard {
+    pid_t pid;
+    int fd;
+};
+
+/* ---- our side ---- */
+
+static void __attribute__((noreturn))
+guard_exec(struct xlsnap *xs, const struct domain *dom, bool monitor, int fd,
+           struct lock_set *locks)
+{
+    cleanup_free char *domid = xasprintf("%" PRIu32, dom->domid);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    lock_set_inherit(locks, true);
+    setsid();
+    if (null >= 0) {
+        dup2(null, 0);
+        dup2(null, 1);
+    }
+    if (fd == GUARD_FD)
+        fcntl(fd, F_SETFD, 0);
+    else
+        dup2(fd, GUARD_FD);
+    if (chdir("/"))
+        _exit(127);
+    execl(xs->helper, "xl-snapshot", "guard", dom->name, domid, dom->uuid,
+          monitor ? "monitor" : "no-monitor", (char *)NULL);
+    _exit(127);
+}
+
+static int guard_wait_ready(struct guard *g, struct xlsnap_error *err)
+{
+    struct pollfd pfd = { .fd = g->fd, .events = POLLIN };
+    int64_t deadline = now_ms() + READY_TIMEOUT_MS;
+    char word;
+    int r;
+
+    do {
+        int64_t left = deadline - now_ms();
+
+        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
+    } while (r < 0 && errno == EINTR);
+    if (r <= 0 || read(g->fd, &word, 1) != 1 || word != GUARD_READY)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "cannot start the guard process");
+    return 0;
+}
+
+int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
+                struct lock_set *locks, struct guard **guard_r,
+                struct xlsnap_error *err)
+{
+    struct guard *g = xcalloc(1, sizeof(*g));
+    int sock[2];
+
+    g->fd = -1;
+    *guard_r = g;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot make a socket pair");
+    g->fd = sock[0];
+    g->pid = fork();
+    if (!g->pid)
+        guard_exec(xs, dom, monitor, sock[1], locks);
+    close(sock[1]);
+    if (g->pid < 0) {
+        g->pid = 0;
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot start the guard process");
+    }
+    return guard_wait_ready(g, err);
+}
+
+static int guard_say(struct guard *g, char word)
+{
+    return send(g->fd, &word, 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+int guard_arm(struct guard *g, struct xlsnap_error *err)
+{
+    if (guard_say(g, GUARD_ARMED))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "the guard process has died");
+    return 0;
+}
+
+void guard_disarm(struct guard *g)
+{
+    if (g)
+        guard_say(g, GUARD_DISARMED);
+}
+
+void guard_stop(struct guard *g)
+{
+    if (!g)
+        return;
+    if (g->fd >= 0) {
+        guard_say(g, GUARD_FAREWELL);
+        close(g->fd);
+    }
+    while (g->pid && waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    free(g);
+}
+
+/* ---- the guard's side ---- */
+
+/* True if the tool died, *armed as it was then; false after a farewell. */
+static bool guard_listen(int fd, bool *armed)
+{
+    char word;
+    ssize_t n;
+
+    for (;;) {
+        n = read(fd, &word, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n != 1)
+            return true;
+        if (word == GUARD_FAREWELL)
+            return false;
+        *armed = word == GUARD_ARMED;
+    }
+}
+
+static int guard_resume(struct xlsnap *xs, struct domain *dom)
+{
+    for (int i = 0; i < GUARD_RETRIES; i++) {
+        struct xlsnap_error err = { 0 };
+
+        if (!domain_settle(xs, dom, true, DOMAIN_SETTLE_SHORT_MS, &err))
+            return 0;
+        handle_log(xs, XTL_ERROR, "guard: domain '%s': %s", dom->name,
+                   err.msg);
+        sleep(1);
+    }
+    return -1;
+}
+
+int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
+                         bool monitor)
+{
+    const int ignored[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
+    struct domain dom;
+    struct xlsnap_error err = { 0 };
+    char ready = GUARD_READY;
+    bool armed = false;
+    int rc = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+    domain_init(&dom);
+    if (!domain_find_uuid(xs, uuid, &dom) || dom.domid != domid ||
+        send(GUARD_FD, &ready, 1, MSG_NOSIGNAL) != 1) {
+        domain_clear(&dom);
+        return XLSNAP_FAILED;
+    }
+    if (guard_listen(GUARD_FD, &armed)) {
+        handle_log(xs, XTL_WARN,
+                   "guard: the snapshot of domain '%s' was interrupted; "
+                   "run 'xl snapshot-recover %s'",
+                   dom.name, dom.name);
+        rc = armed ? guard_resume(xs, &dom) : 0;
+        if (monitor && monitor_keep(xs, &dom, 0, &err))
+            handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
+    }
+    domain_clear(&dom);
+    return rc ? XLSNAP_UNFINISHED : 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The guard: a small process that resumes the guest if we die between suspend
+ * and resume, however we die.
+ *
+ * It is the helper binary (`xl-snapshot guard DOMAIN` in ps) in a session of
+ * its own, deaf to the terminal's signals, connected to us by a socket: when
+ * that closes without our farewell it acts.  It inherits our locks, so no
+ * other run can begin before it has finished.
+ */
+#ifndef XLSNAP_GUARD_H
+#define XLSNAP_GUARD_H
+
+#include "domain.h"
+#include "lock.h"
+
+struct guard;
+
+/* The descriptor on which the helper finds its socket. */
+#define GUARD_FD 3
+
+/*
+ * Starts it and waits until it is ready.  `monitor`: the domain has a monitor
+ * process, so the guard must see to it that there is one afterwards.
+ */
+int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
+                struct lock_set *locks, struct guard **guard_r,
+                struct xlsnap_error *err);
+/* From here on the guest may be asked to suspend at any moment. */
+int guard_arm(struct guard *guard, struct xlsnap_error *err);
+/* The guest runs again; only the monitor is still to be seen to. */
+void guard_disarm(struct guard *guard);
+/* All is well: says farewell and reaps it.  NULL is fine. */
+void guard_stop(struct guard *guard);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The moves of a domain's life: save, resume, settle after a failed save,
+ * destroy, restore.  All of them through libxl's public API.
+ *
+ * The save runs as an asynchronous libxl operation in a poll loop of ours, so
+ * that it can be cancelled (libxl_ao_abort is not signal-safe) and so that the
+ * moment at which the guest stands still is known: libxl tells it by a
+ * DOMAIN_SHUTDOWN event; its log lines are no API.  A watch on control/shutdown
+ * tells whether the guest was asked to suspend at all: when a save fails before
+ * that (in the pre-copy, say) there is nothing to wait for.
+ */
+#include "domain.h"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <xenstore.h>
+
+#include "util.h"
+
+#define QEMU_EXIT_TIMEOUT_MS 120000
+
+struct save {
+    struct xlsnap *xs;
+    const struct domain *dom;
+    libxl_asyncop_how how;
+    bool done, aborted;
+    int rc; /* libxl's */
+    struct xs_handle *watch;
+    int watch_events;
+    int64_t suspended_ms;
+};
+
+static void save_done(libxl_ctx *ctx, int rc, void *user)
+{
+    struct save *s = user;
+
+    s->done = true;
+    s->rc = rc;
+}
+
+/* The first event of a watch is its registration, each further one a write. */
+static struct xs_handle *save_watch(uint32_t domid)
+{
+    cleanup_free char *path =
+        xasprintf("/local/domain/%" PRIu32 "/control/shutdown", domid);
+    struct xs_handle *xsh = xs_open(0);
+
+    if (xsh && !xs_watch(xsh, path, "")) {
+        xs_close(xsh);
+        xsh = NULL;
+    }
+    return xsh;
+}
+
+static void save_read_watch(struct save *s)
+{
+    char **vec;
+
+    while (s->watch && (vec = xs_check_watch(s->watch))) {
+        free(vec);
+        s->watch_events++;
+    }
+}
+
+static void save_read_events(struct save *s)
+{
+    libxl_event *ev;
+
+    while (!libxl_event_check(s->xs->ctx, &ev, LIBXL_EVENTMASK_ALL, NULL,
+                              NULL)) {
+        if (ev->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN &&
+            ev->domid == s->dom->domid && !s->suspended_ms)
+            s->suspended_ms = now_ms();
+        libxl_event_free(s->xs->ctx, ev);
+    }
+}
+
+/* libxl's descriptors, then ours; the array is grown as libxl asks. */
+static int save_beforepoll(struct save *s, struct pollfd **fds_r,
+                           int *timeout_r)
+{
+    struct timeval now;
+    int room = 16, n, rc;
+
+    do {
+        *fds_r = xrealloc(*fds_r, room + 2, sizeof(**fds_r));
+        n = room;
+        gettimeofday(&now, NULL);
+        *timeout_r = -1;
+        rc = libxl_osevent_beforepoll(s->xs->ctx, &n, *fds_r, timeout_r, now);
+        room *= 2;
+    } while (rc == ERROR_BUFFERFULL);
+    return rc ? -1 : n;
+}
+
+static int save_turn(struct save *s, struct pollfd **fds)
+{
+    int timeout, n = save_beforepoll(s, fds, &timeout);
+    struct timeval now;
+
+    if (n < 0)
+        return -1;
+    (*fds)[n] = (struct pollfd){ .fd = s->aborted ? -1 : s->xs->cancel_fd,
+                                 .events = POLLIN };
+    (*fds)[n + 1] = (struct pollfd){
+        .fd = s->watch ? xs_fileno(s->watch) : -1, .events = POLLIN
+    };
+    if (poll(*fds, n + 2, timeout) < 0 && errno != EINTR)
+        return -1;
+    gettimeofday(&now, NULL);
+    libxl_osevent_afterpoll(s->xs->ctx, n, *fds, now);
+    save_read_watch(s);
+    save_read_events(s);
+    if (!s->done && !s->aborted && handle_cancelled(s->xs)) {
+        s->aborted = true;
+        libxl_ao_abort(s->xs->ctx, &s->how);
+    }
+    return 0;
+}
+
+static int save_run(struct save *s, int fd, bool live)
+{
+    struct pollfd *fds = NULL;
+    int rc;
+
+    rc = libxl_domain_suspend(s->xs->ctx, s->dom->domid, fd,
+                              live ? LIBXL_SUSPEND_LIVE : 0, &s->how);
+    while (!rc && !s->done)
+        rc = save_turn(s, &fds);
+    free(fds);
+    return rc ? rc : s->rc;
+}
+
+static int save_fail(struct save *s, struct xlsnap_error *err)
+{
+    const char *name = s->dom->name;
+
+    if (s->aborted)
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, EINTR,
+                                 "the save of domain '%s' was cancelled",
+                                 name);
+    if (s->rc == ERROR_GUEST_TIMEDOUT)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "the guest of domain '%s' did not suspend in time "
+                           "(it must have a kernel that can)",
+                           name);
+    return xlsnap_fail(err, XLSNAP_FAILED,
+                       "libxl could not save domain '%s' (libxl error %d)",
+                       name, s->rc);
+}
+
+int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
+                bool live, int64_t *suspended_ms, bool *requested,
+                struct xlsnap_error *err)
+{
+    struct save s = { .xs = xs, .dom = dom };
+    libxl_evgen_domain_death *evgen = NULL;
+
+    *suspended_ms = 0;
+    *requested = false;
+    s.how.callback = save_done;
+    s.how.u.for_callback = &s;
+    if (libxl_evenable_domain_death(xs->ctx, dom->domid, 0, &evgen))
+        return xlsnap_fail(err, XLSNAP_FAILED, "cannot watch domain '%s'",
+                           dom->name);
+    s.watch = save_watch(dom->domid);
+    s.rc = save_run(&s, fd, live);
+    save_read_events(&s);
+    save_read_watch(&s);
+    libxl_evdisable_domain_death(xs->ctx, evgen);
+    *requested = !s.watch || s.watch_events > 1 || s.suspended_ms;
+    if (s.watch)
+        xs_close(s.watch);
+    *suspended_ms = s.suspended_ms;
+    if (s.rc)
+        return save_fail(&s, err);
+    if (!*suspended_ms)
+        *suspended_ms = now_ms();
+    return 0;
+}
+
+int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
+{
+    int rc = libxl_domain_resume(xs->ctx, domid, 1, NULL);
+
+    if (rc)
+        return xlsnap_fail(err, XLSNAP_UNFINISHED,
+                           "cannot resume the suspended domain (libxl error "
+                           "%d)",
+                           rc);
+    return 0;
+}
+
+static void sleep_ms(int ms)
+{
+    struct timespec ts = { .tv_sec = ms / 1000,
+                           .tv_nsec = ms % 1000 * 1000000L };
+
+    nanosleep(&ts, NULL);
+}
+
+int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
+                  int timeout_ms, struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + timeout_ms;
+
+    do {
+        if (!domain_refresh(xs, dom))
+            return 0; /* rebooted, crashed or destroyed: not suspended */
+        if (domain_is_suspended(dom))
+            return domain_resume(xs, dom->domid, err);
+        /* Any other shutdown is the monitor's business. */
+        if (dom->info.shutdown || !requested)
+            return 0;
+        if (domain_withdraw_suspend(dom->domid))
+            return 0;
+        sleep_ms(20);
+    } while (now_ms() < deadline);
+    return 0;
+}
+
+/* Waits for the end of a process that is not our child. */
+static int wait_for_exit(int pidfd, int timeout_ms)
+{
+    struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+    int64_t deadline = now_ms() + timeout_ms;
+    int r;
+
+    do {
+        int64_t left = deadline - now_ms();
+
+        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
+    } while (r < 0 && errno == EINTR);
+    return r > 0 ? 0 : -1;
+}
+
+int domain_destroy(struct xlsnap *xs, struct domain *dom,
+                   struct xlsnap_error *err)
+{
+    cleanup_close int pidfd = -1;
+    int rc;
+
+    if (dom->qemu_pid > 0)
+        pidfd = syscall(SYS_pidfd_open, dom->qemu_pid, 0);
+    rc = libxl_domain_destroy(xs->ctx, dom->domid, NULL);
+    if (rc && rc != ERROR_DOMAIN_NOTFOUND)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "cannot destroy domain '%s' (libxl error %d)",
+                           dom->name, rc);
+    if (pidfd >= 0 && wait_for_exit(pidfd, QEMU_EXIT_TIMEOUT_MS))
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "QEMU (pid %d) of the destroyed domain '%s' does "
+                           "not end",
+                           (int)dom->qemu_pid, dom->name);
+    return 0;
+}
+
+int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
+                   uint32_t *domid_r, struct xlsnap_error *err)
+{
+    libxl_domain_config config;
+    libxl_domain_restore_params params;
+    uint32_t domid = DOMAIN_NONE;
+    int rc;
+
+    libxl_domain_config_init(&config);
+    libxl_domain_restore_params_init(&params);
+    params.stream_version = 2;
+    rc = libxl_domain_config_from_json(xs->ctx, &config, config_json);
+    if (!rc) {
+        config.c_info.domid = 0;
+        rc = libxl_domain_create_restore(xs->ctx, &config, &domid, fd, -1,
+                                         &params, NULL, NULL);
+    }
+    libxl_domain_restore_params_dispose(&params);
+    libxl_domain_config_dispose(&config);
+    if (rc)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "libxl could not restore the domain (libxl error "
+                           "%d; its messages above say why)",
+                           rc);
+    *domid_r = domid;
+    return 0;
+}
+
+int domain_pause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
+{
+    int rc = libxl_domain_pause(xs->ctx, domid, NULL);
+
+    return rc ? xlsnap_fail(err, XLSNAP_FAILED,
+                            "cannot pause the domain (libxl error %d)", rc)
+              : 0;
+}
+
+int domain_unpause(struct xlsnap *xs, uint32_t domid,
+                   struct xlsnap_error *err)
+{
+    int rc = libxl_domain_unpause(xs->ctx, domid, NULL);
+
+    return rc ? xlsnap_fail(err, XLSNAP_FAILED,
+                            "cannot unpause the domain (libxl error %d)", rc)
+              : 0;
+}

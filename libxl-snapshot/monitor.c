@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Finding, keeping and starting a domain's monitor; the process itself is
+ * monitor-process.c.
+ */
+#include "monitor.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "util.h"
+
+#define OLD_EXIT_MS 10000    /* it goes within moments, if it goes at all */
+#define READY_TIMEOUT_MS 30000
+#define LOG_TAIL (256 << 10) /* bytes of a log that are searched */
+
+/* Is the program of this process xl, or our helper? */
+static bool monitor_is_candidate(const char *pid)
+{
+    cleanup_free char *link = xasprintf("/proc/%s/exe", pid);
+    char exe[4096];
+    ssize_t n = readlink(link, exe, sizeof(exe) - 1);
+    char *end;
+
+    if (n <= 0)
+        return false;
+    exe[n] = 0;
+    /* After an upgrade the running binary's link says so. */
+    end = strstr(exe, " (deleted)");
+    if (end)
+        *end = 0;
+    return !strcmp(basename(exe), "xl") ||
+           !strcmp(basename(exe), "xl-snapshot");
+}
+
+/* The end of what the process has as standard output, if that is a file. */
+static char *monitor_log_tail(const char *pid)
+{
+    cleanup_free char *link = xasprintf("/proc/%s/fd/1", pid);
+    cleanup_close int fd = -1;
+    struct stat st;
+    char *text;
+    ssize_t n;
+
+    /* stat first: opening a terminal or a FIFO has side effects. */
+    if (stat(link, &st) || !S_ISREG(st.st_mode))
+        return NULL;
+    fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return NULL;
+    text = xcalloc(1, LOG_TAIL + 1);
+    n = pread(fd, text, LOG_TAIL,
+              st.st_size > LOG_TAIL ? st.st_size - LOG_TAIL : 0);
+    if (n < 0)
+        n = 0;
+    text[n] = 0;
+    return text;
+}
+
+/* Does the last such line of this pid in the log name our domid? */
+static bool monitor_log_names(const char *text, const char *pid,
+                              uint32_t domid)
+{
+    cleanup_free char *end = xasprintf("to die [pid %s]", pid);
+    cleanup_free char *want =
+        xasprintf("(domid %" PRIu32 ") to die [pid %s]", domid, pid);
+    const char *last = NULL, *p = text;
+    size_t len = strlen(want) - strlen(end);
+
+    while ((p = strstr(p, end))) {
+        last = p;
+        p++;
+    }
+    return last && (size_t)(last - text) >= len &&
+           !strncmp(last - len, want, strlen(want));
+}
+
+pid_t monitor_find(uint32_t domid)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *e;
+    pid_t pid = 0;
+
+    while (proc && !pid && (e = readdir(proc))) {
+        cleanup_free char *text = NULL;
+
+        if (!isdigit((unsigned char)e->d_name[0]) ||
+            !monitor_is_candidate(e->d_name))
+            continue;
+        text = monitor_log_tail(e->d_name);
+        if (text && monitor_log_names(text, e->d_name, domid))
+            pid = (pid_t)strtol(e->d_name, NULL, 10);
+    }
+    if (proc)
+        closedir(proc);
+    return pid;
+}
+
+static void __attribute__((noreturn))
+monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
+{
+    cleanup_free char *domid = xasprintf("%" PRIu32, dom->domid);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    setsid();
+    for (int i = 0; i < 3; i++)
+        if (null >= 0)
+            dup2(null, i);
+    if (fd == MONITOR_FD)
+        fcntl(fd, F_SETFD, 0);
+    else
+        dup2(fd, MONITOR_FD);
+    if (chdir("/"))
+        _exit(127);
+    execl(xs->helper, "xl-snapshot", "monitor", dom->name, domid,
+          (char *)NULL);
+    _exit(127);
+}
+
+static bool poll_in(int fd, int timeout_ms)
+{
+    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+    int64_t deadline = now_ms() + timeout_ms;
+    int r;
+
+    do {
+        int64_t left = deadline - now_ms();
+
+        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
+    } while (r < 0 && errno == EINTR);
+    return r > 0;
+}
+
+int monitor_start(struct xlsnap *xs, const struct domain *dom,
+                  struct xlsnap_error *err)
+{
+    cleanup_close int in = -1;
+    int fd[2];
+    char ready;
+    pid_t pid;
+
+    if (pipe2(fd, O_CLOEXEC))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot make a pipe");
+    in = fd[0];
+    pid = fork();
+    if (!pid)
+        monitor_exec(xs, dom, fd[1]);
+    close(fd[1]);
+    if (pid < 0 || !poll_in(in, READY_TIMEOUT_MS) ||
+        read(in, &ready, 1) != 1)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "cannot start the monitor of domain '%s'; without "
+                           "one a reboot of the guest hangs (see "
+                           "/var/log/xen/xl-snapshot-%s.log)",
+                           dom->name, dom->name);
+    return 0;
+}
+
+/* Has the process ended, or does it within the time? */
+static bool monitor_ended(pid_t pid, int timeout_ms)
+{
+    cleanup_close int pidfd = syscall(SYS_pidfd_open, pid, 0);
+
+    return pidfd < 0 || poll_in(pidfd, timeout_ms);
+}
+
+int monitor_keep(struct xlsnap *xs, const struct domain *dom, pid_t old,
+                 struct xlsnap_error *err)
+{
+    bool stays = handle_xen_version(xs) >= 420;
+
+    if (!old)
+        old = monitor_find(dom->domid);
+    if (old && !monitor_ended(old, stays ? 0 : OLD_EXIT_MS))
+        return 0;
+    return monitor_start(xs, dom, err);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What operations share: setting up, locking, clearing. */
+#include "op.h"
+
+#include "util.h"
+
+void op_init(struct op *op, struct xlsnap *xs)
+{
+    memset(op, 0, sizeof(*op));
+    op->xs = xs;
+    domain_init(&op->dom);
+    op->dom.domid = DOMAIN_NONE;
+    xlsnap_snapshot_init(&op->snap);
+    op->image.fd = -1;
+}
+
+void op_clear(struct op *op)
+{
+    memory_writer_free(op->writer);
+    guard_stop(op->guard);
+    disks_clear(op);
+    domain_clear(&op->dom);
+    xlsnap_snapshot_clear(&op->snap);
+    pending_clear(&op->pending);
+    memory_image_close(&op->image);
+    free(op->config_path);
+    lock_release(op->locks);
+}
+
+int op_lock_domain(struct op *op, const char *name, const char *uuid,
+                   struct xlsnap_error *err)
+{
+    cleanup_free char *by_name = xasprintf("name-%s", name);
+    cleanup_free char *by_uuid = xasprintf("uuid-%s", uuid);
+    cleanup_free char *what = xasprintf("domain '%s'", name);
+    const char *keys[] = { by_name, by_uuid };
+
+    for (char *p = by_name; *p; p++)
+        if (*p == '/')
+            *p = '\\'; /* no name of a file has a slash */
+    return lock_take(op->xs->run_dir, keys, ARRAY_SIZE(keys), what,
+                     &op->locks, err);
+}
+
+int op_lock_disks(struct op *op, struct xlsnap_error *err)
+{
+    char **keys = xcalloc(op->n_disks, sizeof(*keys));
+    cleanup_free char *what =
+        xasprintf("a disk of domain '%s'", op->snap.domain);
+    int rc;
+
+    for (size_t i = 0; i < op->n_disks; i++)
+        keys[i] = xasprintf("disk-%llx-%llx",
+                            (unsigned long long)op->disks[i].id.dev,
+                            (unsigned long long)op->disks[i].id.ino);
+    rc = lock_add(op->locks, (const char *const *)keys, op->n_disks, what,
+                  err);
+    for (size_t i = 0; i < op->n_disks; i++)
+        free(keys[i]);
+    free(keys);
+    return rc;
+}

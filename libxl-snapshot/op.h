@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One operation under way: what its steps share.  Made by create.c, revert.c
+ * or recover.c, on their stack, and cleared by them.
+ */
+#ifndef XLSNAP_OP_H
+#define XLSNAP_OP_H
+
+#include "disk.h"
+#include "domain.h"
+#include "guard.h"
+#include "lock.h"
+#include "memory.h"
+#include "pending.h"
+
+struct op {
+    struct xlsnap *xs;
+    struct domain dom;  /* the running domain; domid DOMAIN_NONE: none */
+    struct xlsnap_snapshot snap;
+    struct disk *disks;
+    size_t n_disks;
+    struct disk_group *groups;
+    size_t n_groups;
+    struct lock_set *locks;
+    struct pending pending;
+    char *config_path; /* PATH/snapshot.cfg */
+    bool force, paused, no_monitor;
+
+    /* create */
+    bool live;
+    struct memory_writer *writer;
+    struct memory_written written;
+    struct guard *guard;
+    pid_t monitor; /* the domain's before the operation; 0: none */
+    bool requested;  /* the guest was asked to suspend */
+    bool paused_now; /* we have paused it, as asked by ->paused */
+    int64_t suspended_ms; /* moment of now_ms; 0: the guest stands not still */
+    int64_t pause_ms;
+
+    /* revert */
+    struct memory_image image;
+
+    /*
+     * Called once when a step fails, before anything is undone: whatever
+     * happens, the guest must run first.  NULL: nothing to do.
+     */
+    int (*on_failure)(struct op *op, struct xlsnap_error *err);
+};
+
+void op_init(struct op *op, struct xlsnap *xs);
+void op_clear(struct op *op);
+
+/*
+ * Locks for this operation: the domain by uuid and by name, then the disks.
+ * -XLSNAP_BUSY if another run has one of them.
+ */
+int op_lock_domain(struct op *op, const char *name, const char *uuid,
+                   struct xlsnap_error *err);
+int op_lock_disks(struct op *op, struct xlsnap_error *err);
+
+#endif

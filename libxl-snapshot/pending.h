@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The record of an operation under way: a JSON file, durable before the first
+ * change and removed after the last, from which recover learns what a killed
+ * run or a host crash has left.  One per domain,
+ * STATE_DIR/pending/UUID.json; while it is there, every other changing command
+ * on the domain or its disks refuses.
+ *
+ * It says what was to be made, not how far things came: recover decides by
+ * looking.  Only two facts are not to be seen in the system and so stand in
+ * the record: whether a revert has passed its point of no return, and what
+ * the caller wanted at the end (paused, a monitor).
+ */
+#ifndef XLSNAP_PENDING_H
+#define XLSNAP_PENDING_H
+
+#include "file.h"
+#include "domain.h"
+
+struct op;
+
+struct pending {
+    char *file;      /* path of the record; NULL: not written */
+    char *operation; /* "create" or "revert" */
+    char *domain;    /* name */
+    char *uuid;
+    char *name;        /* of the snapshot */
+    char *config_path; /* snapshot.cfg */
+    char *memory;      /* final path of the memory image */
+    char *memory_tmp;  /* where it is written (create) */
+    char *made_dir;    /* topmost directory made for it (create), or NULL */
+    bool no_return;    /* revert: the domain may be destroyed */
+    bool monitor;      /* at the end the domain shall have one */
+    bool paused;       /* at the end the domain shall be paused */
+    char *discarded;   /* revert --keep: name for what is given up */
+    uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */
+    uint32_t restored; /* revert: of the domain after; DOMAIN_NONE: not yet */
+    struct xlsnap_disk *disks; /* those that take part */
+    struct file_id *ids;
+    size_t n_disks;
+};
+
+/* Writes (or replaces) the record; sets ->file. */
+int pending_write(struct xlsnap *xs, struct pending *p,
+                  struct xlsnap_error *err);
+int pending_drop(struct pending *p, struct xlsnap_error *err);
+/*
+ * Calls `found` for each record (its return value: go on?).  A record that
+ * cannot be read is -XLSNAP_FAILED: nobody may guess what it said.
+ */
+int pending_each(struct xlsnap *xs,
+                 bool (*found)(const struct pending *p, void *user),
+                 void *user, struct xlsnap_error *err);
+/*
+ * -XLSNAP_REFUSED, naming the cure, if a record concerns this domain (by uuid
+ * or name; either may be NULL) or one of op's disks.
+ */
+int pending_refuse(struct op *op, const char *name, const char *uuid,
+                   struct xlsnap_error *err);
+/* Fills ->disks and ->ids from those of op that take part. */
+void pending_set_disks(struct pending *p, const struct op *op);
+void pending_copy(struct pending *dst, const struct pending *src);
+void pending_clear(struct pending *p);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Revert: back to a snapshot.
+ *
+ * While the domain still runs, every input is proved: the memory image whole
+ * and of the recorded digest, its configuration readable and naming the same
+ * disks, every disk's snapshot there, nobody else using a disk, memory enough.
+ * A failure until then changes nothing.  Then the record is marked: from
+ * there on the operation goes only forward, and recover can go on with it as
+ * often as needed, because each step can be repeated.
+ */
+#include "revert.h"
+
+#include "monitor.h"
+#include "paths.h"
+#include "util.h"
+
+/* ---- proof ---- */
+
+static int revert_check_complete(const struct xlsnap_snapshot *s,
+                                 struct xlsnap_error *err)
+{
+    if (!s->domain || !s->name || !s->uuid || !s->path || !s->memory ||
+        !s->memory_digest || !s->n_disks)
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "the description of the snapshot is not complete "
+                           "(is it the " SNAPSHOT_CFG
+                           " that snapshot-create wrote?)");
+    for (size_t i = 0; i < s->n_disks; i++)
+        if (!s->disks[i].source || !s->disks[i].format)
+            return xlsnap_fail(err, XLSNAP_INVALID,
+                               "disk '%s' lacks its source or format",
+                               s->disks[i].vdev);
+    return xlsnap_name_check(s->name, err);
+}
+
+static const libxl_device_disk *config_find_disk(const libxl_domain_config *c,
+                                                 const char *vdev)
+{
+    for (int i = 0; i < c->num_disks; i++)
+        if (!strcmp(c->disks[i].vdev, vdev))
+            return &c->disks[i];
+    return NULL;
+}
+
+/*
+ * The domain comes back with the disks of its saved configuration; those must
+ * be the ones that are switched back.
+ */
+static int revert_check_disks(const struct xlsnap_snapshot *snap,
+                              const libxl_domain_config *c,
+                              struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < snap->n_disks; i++) {
+        const struct xlsnap_disk *disk = &snap->disks[i];
+        const libxl_device_disk *d = config_find_disk(c, disk->vdev);
+
+        if (!d || !d->pdev_path || strcmp(d->pdev_path, disk->source))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s': snapshot.cfg says '%s', but the "
+                               "memory image '%s'",
+                               disk->vdev, disk->source,
+                               d && d->pdev_path ? d->pdev_path : "nothing");
+    }
+    return 0;
+}
+
+static int revert_check_config(struct op *op, libxl_domain_config *config,
+                               struct xlsnap_error *err)
+{
+    char uuid[DOMAIN_UUID_LEN + 1];
+
+    if (libxl_domain_config_from_json(op->xs->ctx, config,
+                                      op->image.config_json))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "memory image '%s' is damaged: libxl cannot read "
+                           "the domain's configuration in it",
+                           op->snap.memory);
+    snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
+             LIBXL_UUID_BYTES(config->c_info.uuid));
+    if (strcasecmp(uuid, op->snap.uuid) || !config->c_info.name ||
+        strcmp(config->c_info.name, op->snap.domain))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "memory image '%s' is of domain '%s' (%s), not of "
+                           "'%s' (%s)",
+                           op->snap.memory,
+                           config->c_info.name ? config->c_info.name : "?",
+                           uuid, op->snap.domain, op->snap.uuid);
+    return revert_check_disks(&op->snap, config, err);
+}
+
+static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
+{
+    libxl_domain_config config;
+    int rc = memory_image_open(op->snap.memory, &op->image, err);
+
+    if (!rc)
+        rc = memory_image_check_digest(&op->image, op->snap.memory,
+                                       op->force ? NULL
+                                                 : op->snap.memory_digest,
+                                       err);
+    if (rc)
+        return rc;
+    libxl_domain_config_init(&config);
+    rc = revert_check_config(op, &config, err);
+    libxl_domain_config_dispose(&config);
+    return rc;
+}
+
+int revert_prove(struct op *op, struct xlsnap_error *err)
+{
+    int rc = revert_check_complete(&op->snap, err);
+
+    if (!rc)
+        rc = revert_prove_memory(op, err);
+    if (!rc)
+        rc = disks_from_snapshot(op, err);
+    return rc ? rc : disks_prove(op, err);
+}
+
+int revert_check_memory(struct op *op, struct xlsnap_error *err)
+{
+    libxl_domain_config config;
+    uint64_t need_kb = 0, free_kb = 0;
+    int rc;
+
+    libxl_domain_config_init(&config);
+    rc = libxl_domain_config_from_json(op->xs->ctx, &config,
+                                       op->image.config_json) ||
+         libxl_domain_need_memory(op->xs->ctx, &config, 0, &need_kb) ||
+         libxl_get_free_memory(op->xs->ctx, &free_kb);
+    libxl_domain_config_dispose(&config);
+    if (rc)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "cannot find out how much memory is free");
+    if (op->dom.domid != DOMAIN_NONE)
+        free_kb += op->dom.info.current_memkb;
+    if (need_kb <= free_kb)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "the domain needs %" PRIu64 " MiB of memory, but only "
+                       "%" PRIu64 " MiB are free",
+                       need_kb >> 10, free_kb >> 10);
+}
+
+/* ---- the running domain ---- */
+
+/* All of the snapshot's disks, under the same paths? */
+static bool revert_same_disks(struct xlsnap *xs,
+                              const struct xlsnap_snapshot *snap,
+                              struct domain *dom)
+{
+    struct xlsnap_error ignored = { 0 };
+
+    return !domain_load_config(xs, dom, &ignored) &&
+           !revert_check_disks(snap, &dom->config, &ignored);
+}
+
+/*
+ * The domain with the snapshot's uuid; else the one of its name, if its disks
+ * are the same (xl gives a new uuid at each create).
+ */
+static int revert_find(struct op *op, struct xlsnap_error *err)
+{
+    const struct xlsnap_snapshot *s = &op->snap;
+
+    if (domain_find_uuid(op->xs, s->uuid, &op->dom))
+        return 0;
+    if (!domain_find_name(op->xs, s->domain, &op->dom)) {
+        op->dom.domid = DOMAIN_NONE;
+        return 0;
+    }
+    if (revert_same_disks(op->xs, s, &op->dom)) {
+        handle_log(op->xs, XTL_NOTICE,
+                   "domain '%s' has a new uuid since the snapshot, but the "
+                   "same disks",
+                   s->domain);
+        return 0;
+    }
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "the running domain '%s' is another one than the "
+                       "snapshot's: it has another uuid and other disks",
+                       s->domain);
+}
+
+/* A disk attached since would be lost, one detached would come back. */
+static int revert_check_same_vdevs(struct op *op, struct xlsnap_error *err)
+{
+    const libxl_domain_config *c = &op->dom.config;
+
+    for (int i = 0; i < c->num_disks; i++)
+        if (c->disks[i].readwrite && !c->disks[i].is_cdrom &&
+            !xlsnap_snapshot_find_disk(&op->snap, c->disks[i].vdev))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s' was attached after the snapshot and "
+                               "would be gone (--force permits it)",
+                               c->disks[i].vdev);
+    for (size_t i = 0; i < op->snap.n_disks; i++)
+        if (!config_find_disk(c, op->snap.disks[i].vdev))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s' was detached after the snapshot and "
+                               "would be back (--force permits it)",
+                               op->snap.disks[i].vdev);
+    return 0;
+}
+
+static int revert_check_running(struct op *op, struct xlsnap_error *err)
+{
+    int rc;
+
+    if (op->dom.domid == DOMAIN_NONE)
+        return 0;
+    rc = domain_check_destroy(op->xs, &op->dom, err);
+    if (!rc && !op->dom.have_config)
+        rc = domain_load_config(op->xs, &op->dom, err);
+    if (!rc && !op->force)
+        rc = revert_check_same_vdevs(op, err);
+    return rc;
+}
+
+static int revert_check_name_free(struct op *op, struct xlsnap_error *err)
+{
+    struct domain other;
+    int rc = 0;
+
+    domain_init(&other);
+    if (domain_find_name(op->xs, op->snap.domain, &other) &&
+        other.domid != op->dom.domid)
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "the name '%s' is taken by another domain (domid "
+                         "%" PRIu32 ")",
+                         op->snap.domain, other.domid);
+    domain_clear(&other);
+    return rc;
+}
+
+static int revert_lock(struct op *op, struct xlsnap_error *err)
+{
+    cleanup_free char *uuid = xasprintf("uuid-%s", op->dom.uuid);
+    const char *keys[] = { uuid };
+    int rc = op_lock_domain(op, op->snap.domain, op->snap.uuid, err);
+
+    if (!rc && op->dom.domid != DOMAIN_NONE)
+        rc = lock_add(op->locks, keys, 1, op->dom.name, err);
+    if (!rc && op->dom.domid != DOMAIN_NONE &&
+        !domain_refresh(op->xs, &op->dom))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED, "domain '%s' has just ended",
+                         op->dom.name);
+    return rc;
+}
+
+static int revert_check(struct op *op, struct xlsnap_error *err)
+{
+    int rc = revert_check_complete(&op->snap, err);
+
+    if (!rc)
+        rc = revert_find(op, err);
+    if (!rc)
+        rc = revert_lock(op, err);
+    if (!rc)
+        rc = pending_refuse(op, op->snap.domain, op->snap.uuid, err);
+    if (!rc)
+        rc = revert_prove(op, err);
+    if (!rc)
+        rc = op_lock_disks(op, err);
+    if (!rc)
+        rc = pending_refuse(op, NULL, NULL, err);
+    if (!rc)
+        rc = revert_check_running(op, err);
+    if (!rc)
+        rc = revert_check_name_free(op, err);
+    if (!rc)
+        rc = disks_check_unused(op, op->dom.qemu_pid,
+                                op->dom.domid == DOMAIN_NONE ? NULL
+                                                             : &op->dom.domid,
+                                err);
+    return rc ? rc : revert_check_memory(op, err);
+}
+
+/* ---- steps ---- */
+
+static int revert_record(struct op *op, struct disk_group *group,
+                         struct xlsnap_error *err)
+{
+    return pending_write(op->xs, &op->pending, err);
+}
+
+static int revert_drop_record(struct op *op, struct disk_group *group,
+                              struct xlsnap_error *err)
+{
+    return pending_drop(&op->pending, err);
+}
+
+static int revert_mark(struct op *op, struct disk_group *group,
+                       struct xlsnap_error *err)
+{
+    op->pending.no_return = true;
+    return pending_write(op->xs, &op->pending, err);
+}
+
+static int revert_unmark(struct op *op, struct disk_group *group,
+                         struct xlsnap_error *err)
+{
+    op->pending.no_return = false;
+    return pending_write(op->xs, &op->pending, err);
+}
+
+static int revert_destroy(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    if (op->dom.domid != DOMAIN_NONE)
+        rc = domain_destroy(op->xs, &op->dom, err);
+    op->dom.domid = DOMAIN_NONE;
+    return rc ? rc : disks_wait_unused(op, err);
+}
+
+static int revert_restore(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    uint32_t domid;
+    int rc;
+
+    if (lseek(op->image.fd, op->image.stream, SEEK_SET) < 0)
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot read memory image '%s'",
+                                 op->snap.memory);
+    rc = domain_restore(op->xs, op->image.config_json, op->image.fd, &domid,
+                        err);
+    if (rc)
+        return rc;
+    if (!domain_find_uuid(op->xs, op->snap.uuid, &op->dom) ||
+        op->dom.domid != domid)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "the restored domain has vanished");
+    op->pending.restored = domid;
+    return pending_write(op->xs, &op->pending, err);
+}
+
+static int revert_unpause(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    return domain_unpause(op->xs, op->dom.domid, err);
+}
+
+static int revert_monitor(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    return monitor_start(op->xs, &op->dom, err);
+}
+
+static disk_fn *driver_revert(const struct disk_driver *driver)
+{
+    return driver->revert;
+}
+
+void revert_plan_forward(struct op *op, struct steps *steps)
+{
+    steps_add(steps, "domain-destroy", revert_destroy, NULL, "%s",
+              op->dom.domid != DOMAIN_NONE
+                  ? "destroy the running domain and wait for its disks"
+                  : "no domain runs; wait until no one has the disks open")
+        ->no_return = true;
+    steps_add_groups(steps, op, "disk-revert", driver_revert, NULL,
+                     op->snap.name);
+    steps_add(steps, "domain-restore", revert_restore, NULL, "%s from %s",
+              op->snap.domain, op->snap.memory);
+    if (!op->pending.paused)
+        steps_add(steps, "domain-unpause", revert_unpause, NULL,
+                  "the guest goes on");
+    if (op->pending.monitor)
+        steps_add(steps, "monitor", revert_monitor, NULL, "start one");
+    steps_add(steps, "record-drop", revert_drop_record, NULL,
+              "remove the note");
+}
+
+static void revert_plan(struct op *op, struct steps *steps)
+{
+    steps_add(steps, "record", revert_record, revert_drop_record,
+              "note the operation in %s/pending/%s.json", op->xs->state_dir,
+              op->snap.uuid);
+    steps_add(steps, "no-return", revert_mark, revert_unmark,
+              "note that from here on it goes only forward");
+    revert_plan_forward(op, steps);
+}
+
+static void revert_fill_record(struct op *op, bool keep)
+{
+    struct pending *p = &op->pending;
+    char time_text[32];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    p->operation = xstrdup("revert");
+    p->domain = xstrdup(op->snap.domain);
+    p->uuid = xstrdup(op->snap.uuid);
+    p->domid = op->dom.domid;
+    p->restored = DOMAIN_NONE;
+    p->name = xstrdup(op->snap.name);
+    p->config_path = paths_config(&op->snap);
+    p->memory = xstrdup(op->snap.memory);
+    p->monitor = !op->no_monitor;
+    p->paused = op->paused;
+    gmtime_r(&now, &tm);
+    strftime(time_text, sizeof(time_text), "%Y%m%dT%H%M%SZ", &tm);
+    if (keep)
+        p->discarded = xasprintf("discarded-%s", time_text);
+    pending_set_disks(p, op);
+}
+
+static void revert_report(struct op *op, int64_t started,
+                          struct xlsnap_report *report)
+{
+    xlsnap_snapshot_copy(&report->snapshot, &op->snap);
+    report->config_path = paths_config(&op->snap);
+    report->memory_bytes = op->image.bytes;
+    report->memory_disk_bytes = op->image.disk_bytes;
+    report->domid = op->dom.domid;
+    report->paused = op->paused;
+    report->total_ms = now_ms() - started;
+}
+
+int xlsnap_revert(struct xlsnap *xs, const struct xlsnap_snapshot *snap,
+                  const struct xlsnap_revert_options *options,
+                  struct xlsnap_report *report, struct xlsnap_error *err)
+{
+    int64_t started = now_ms();
+    struct steps steps = { .n = 0 };
+    struct op op;
+    int rc;
+
+    op_init(&op, xs);
+    op.force = options->force;
+    op.paused = options->paused;
+    op.no_monitor = options->no_monitor;
+    xlsnap_snapshot_copy(&op.snap, snap);
+    rc = revert_check(&op, err);
+    if (!rc) {
+        revert_fill_record(&op, options->keep);
+        revert_plan(&op, &steps);
+        steps_describe(&steps, &report->steps, &report->n_steps);
+        if (!options->dryrun)
+            rc = steps_run(&op, &steps, err);
+    }
+    if (!rc)
+        revert_report(&op, started, report);
+    else if (rc == -XLSNAP_FAILED || rc == -XLSNAP_UNFINISHED)
+        xlsnap_prefix(err, "cannot revert domain '%s' to snapshot '%s'",
+                      op.snap.domain, op.snap.name);
+    steps_clear(&steps);
+    op_clear(&op);
+    return rc;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The steps of a revert, which recover runs again from the point of no
+ * return. */
+#ifndef XLSNAP_REVERT_H
+#define XLSNAP_REVERT_H
+
+#include "steps.h"
+
+/*
+ * Proves the inputs of op->snap (a complete snapshot.cfg): the memory image
+ * and its digest, that its configuration fits, every disk's snapshot.  Opens
+ * op->image, fills op->disks.  Changes nothing.
+ */
+int revert_prove(struct op *op, struct xlsnap_error *err);
+/* Enough free memory, counting that of op->dom. */
+int revert_check_memory(struct op *op, struct xlsnap_error *err);
+/* Appends the steps from the destroy on. */
+void revert_plan_forward(struct op *op, struct steps *steps);
+
+#endif

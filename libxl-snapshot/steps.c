@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Runs a list of steps and undoes it: see steps.h.
+ *
+ * In test builds (XLSNAP_FAULTS) the environment variable XLSNAP_FAULT names a
+ * fault point: STEP:before, STEP:after (the step fails there) or
+ * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL).
+ * Production builds have no such code.
+ */
+#include "steps.h"
+
+#include <signal.h>
+
+#include "util.h"
+
+struct step *steps_add(struct steps *steps, const char *name, disk_fn *run,
+                       disk_fn *undo, const char *detail, ...)
+{
+    struct step *step;
+    va_list ap;
+
+    if (steps->n == STEPS_MAX)
+        abort();
+    step = &steps->step[steps->n++];
+    memset(step, 0, sizeof(*step));
+    step->name = name;
+    step->run = run;
+    step->undo = undo;
+    va_start(ap, detail);
+    step->detail = xvasprintf(detail, ap);
+    va_end(ap);
+    return step;
+}
+
+void steps_add_groups(struct steps *steps, struct op *op, const char *name,
+                      disk_fn *(*run)(const struct disk_driver *),
+                      disk_fn *undo, const char *detail)
+{
+    for (size_t i = 0; i < op->n_groups; i++) {
+        struct disk_group *group = &op->groups[i];
+        cleanup_free char *names = disk_group_names(group);
+        disk_fn *fn = run(group->driver);
+
+        if (fn)
+            steps_add(steps, name, fn, undo, "%s (%s): %s", names,
+                      group->driver->what, detail)
+                ->group = group;
+    }
+}
+
+#ifdef XLSNAP_FAULTS
+static int fault_point(const struct step *step, const char *when,
+                       struct xlsnap_error *err)
+{
+    const char *fault = getenv("XLSNAP_FAULT");
+    const char *colon = fault ? strrchr(fault, ':') : NULL;
+    size_t len = strlen(step->name);
+
+    if (!colon || (size_t)(colon - fault) != len ||
+        strncmp(fault, step->name, len))
+        return 0;
+    if (!strcmp(colon + 1, when))
+        return xlsnap_fail(err, XLSNAP_FAILED, "fault %s step '%s'", when,
+                           step->name);
+    if (!strncmp(colon + 1, "kill-", 5) && !strcmp(colon + 6, when))
+        kill(getpid(), SIGKILL);
+    return 0;
+}
+#else
+#define fault_point(step, when, err) 0
+#endif
+
+static int step_run(struct op *op, struct step *step,
+                    struct xlsnap_error *err)
+{
+    int rc = fault_point(step, "before", err);
+
+    handle_log(op->xs, XTL_VERBOSE, "%s: %s", step->name, step->detail);
+    if (!rc)
+        rc = step->run(op, step->group, err);
+    return rc ? rc : fault_point(step, "after", err);
+}
+
+static int steps_unfinished(struct op *op, struct xlsnap_error *err)
+{
+    size_t len = strlen(err->msg);
+
+    err->code = XLSNAP_UNFINISHED;
+    snprintf(err->msg + len, sizeof(err->msg) - len,
+             "; run 'xl snapshot-recover %s'", op->pending.domain);
+    return -XLSNAP_UNFINISHED;
+}
+
+/* Undoes steps [0, n); the failures of it are logged, not returned. */
+static bool steps_undo(struct op *op, struct steps *steps, size_t n)
+{
+    bool good = true;
+
+    while (n--) {
+        struct step *step = &steps->step[n];
+        struct xlsnap_error err = { 0 };
+
+        if (!step->undo)
+            continue;
+        handle_log(op->xs, XTL_VERBOSE, "undo %s", step->name);
+        if (step->undo(op, step->group, &err)) {
+            handle_log(op->xs, XTL_ERROR, "cannot undo %s: %s", step->name,
+                       err.msg);
+            /* The record must stay for recover: stop before dropping it. */
+            good = false;
+            break;
+        }
+    }
+    return good;
+}
+
+int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err)
+{
+    bool no_return = false, good = true;
+    size_t i;
+    int rc = 0;
+
+    for (i = 0; i < steps->n && !rc; i++) {
+        struct step *step = &steps->step[i];
+
+        if (!no_return && handle_cancelled(op->xs))
+            rc = xlsnap_fail_errno(err, XLSNAP_FAILED, EINTR, "cancelled");
+        else
+            no_return |= step->no_return;
+        if (!rc)
+            rc = step_run(op, step, err);
+    }
+    if (!rc)
+        return 0;
+    if (op->on_failure) {
+        struct xlsnap_error second = { 0 };
+
+        if (op->on_failure(op, &second)) {
+            handle_log(op->xs, XTL_ERROR, "%s", second.msg);
+            good = false;
+        }
+    }
+    if (no_return || !steps_undo(op, steps, i))
+        good = false;
+    return good ? rc : steps_unfinished(op, err);
+}
+
+void steps_describe(const struct steps *steps, char ***lines_r, size_t *n_r)
+{
+    *n_r = steps->n;
+    *lines_r = xcalloc(steps->n, sizeof(**lines_r));
+    for (size_t i = 0; i < steps->n; i++)
+        (*lines_r)[i] = xasprintf("%s: %s", steps->step[i].name,
+                                  steps->step[i].detail);
+}
+
+void steps_clear(struct steps *steps)
+{
+    for (size_t i = 0; i < steps->n; i++)
+        free(steps->step[i].detail);
+    steps->n = 0;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * xl-snapshot: the command.  Finds the command in the table, sets up what
+ * the library needs from its caller (logger, cancellation by signals, the path
+ * of this binary for the guard and the monitor), runs it, and prints the error,
+ * once.  The exit status is the error's code.
+ *
+ * Signals that ask us to stop only write to a pipe; the library looks at it.
+ * They are not blocked, for libxl's helper would inherit that and could not be
+ * ended by libxl_ao_abort.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+
+#include "cli.h"
+#include "error.h"
+#include "log.h"
+#include "output.h"
+#include "util.h"
+
+static int cancel_pipe[2] = { -1, -1 };
+
+static void on_signal(int sig)
+{
+    int saved = errno;
+    ssize_t ignored = write(cancel_pipe[1], "", 1);
+
+    (void)ignored;
+    errno = saved;
+}
+
+static int setup_signals(struct xlsnap_error *err)
+{
+    const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+    struct sigaction action = { .sa_handler = on_signal,
+                                .sa_flags = SA_RESTART };
+
+    if (pipe2(cancel_pipe, O_CLOEXEC | O_NONBLOCK))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot make a pipe");
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaction(signals[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return 0;
+}
+
+/* 0, 1 and 2 must be something, or our files would get their numbers. */
+static void setup_stdio(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd < 3);
+    if (fd >= 0)
+        close(fd);
+}
+
+static const char *own_path(void)
+{
+    static char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+    if (n <= 0)
+        return SBINDIR "/xl-snapshot";
+    path[n] = 0;
+    return path;
+}
+
+static int parse_domid(const char *text, uint32_t *domid)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    *domid = n;
+    return *text && !*end && n && n < 0x7ff0 ? 0 : -1;
+}
+
+/* `guard NAME DOMID UUID monitor|no-monitor`, `monitor NAME DOMID`: started
+ * by the library, never by people. */
+static int run_process(const struct xlsnap_settings *settings, int argc,
+                       char **argv, struct xlsnap_error *err)
+{
+    bool guard = !strcmp(argv[1], "guard");
+    struct xlsnap *xs;
+    uint32_t domid;
+    int rc;
+
+    if (argc != (guard ? 6 : 4) || parse_domid(argv[3], &domid))
+        return xlsnap_fail(err, XLSNAP_INVALID, "'%s' is not for you",
+                           argv[1]);
+    rc = xlsnap_open(settings, &xs, err);
+    if (rc)
+        return rc;
+    rc = guard ? -xlsnap_guard_process(xs, domid, argv[4],
+                                       !strcmp(argv[5], "monitor"))
+               : -xlsnap_monitor_process(xs, domid);
+    xlsnap_close(xs);
+    return rc;
+}
+
+static int help(int argc, char **argv, struct xlsnap_error *err)
+{
+    const struct command *command;
+
+    if (argc < 2) {
+        cli_help();
+        return 0;
+    }
+    command = command_find(argv[1]);
+    if (!command)
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "unknown command '%s' (see 'xl-snapshot help')",
+                           argv[1]);
+    cli_help_command(command);
+    return 0;
+}
+
+static int run_command(struct cli *cli, int argc, char **argv,
+                       struct xlsnap_error *err)
+{
+    int rc;
+
+    if (!argc)
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "no command (see 'xl-snapshot help')");
+    if (!strcmp(argv[0], "help") || !strcmp(argv[0], "--help") ||
+        !strcmp(argv[0], "-h"))
+        return help(argc, argv, err);
+    if (!strcmp(argv[0], "version") || !strcmp(argv[0], "--version"))
+        return printf("xl-snapshot %s, for Xen %s\n", XLSNAP_VERSION,
+                      XEN_BUILD_VERSION) < 0;
+    cli->command = command_find(argv[0]);
+    if (!cli->command)
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "unknown command '%s' (see 'xl-snapshot help')",
+                           argv[0]);
+    rc = cli_parse(cli, argc, argv, err);
+    if (rc == 1) {
+        cli_help_command(cli->command);
+        return 0;
+    }
+    return rc ? rc : cli->command->run(cli, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct xlsnap_error err = { 0 };
+    struct xlsnap_settings settings = { .cancel_fd = -1 };
+    struct cli cli = { .settings = &settings };
+    int rc, first = 1;
+
+    setup_stdio();
+    settings.helper = own_path();
+    if (argc > 1 &&
+        (!strcmp(argv[1], "guard") || !strcmp(argv[1], "monitor"))) {
+        settings.logger = log_new(&cli);
+        rc = run_process(&settings, argc, argv, &err);
+    } else {
+        rc = setup_signals(&err);
+        settings.cancel_fd = cancel_pipe[0];
+        if (!rc)
+            first = cli_parse_global(&cli, argc, argv, &err);
+        rc = first < 0 ? first : rc;
+        settings.logger = log_new(&cli);
+        if (!rc)
+            rc = run_command(&cli, argc - first, argv + first, &err);
+    }
+    log_flush(settings.logger);
+    if (rc && err.code) {
+        fprintf(stderr, "xl-snapshot: %s\n", err.msg);
+        output_error(&cli, &err);
+    }
+    xtl_logger_destroy(settings.logger);
+    if (fclose(stdout))
+        fprintf(stderr, "xl-snapshot: cannot write to stdout: %s\n",
+                strerror(errno));
+    return -rc;
+}
