@@ -30,25 +30,33 @@ LIBS     := $(XENLIBS) -lyajl -lxxhash
 LIB_SRC  := $(wildcard libxl-snapshot/*.c)
 CFG_SRC  := $(wildcard cfg/*.c)
 CMD_SRC  := $(wildcard xl-snapshot/*.c)
-LIB_OBJ  := $(LIB_SRC:%.c=$(B)/%.o)
-CFG_OBJ  := $(CFG_SRC:%.c=$(B)/%.o)
-CMD_OBJ  := $(CMD_SRC:%.c=$(B)/%.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)
+CFG_OBJ  := $(CFG_SRC:%.c=$(B)/obj/%.o)
+CMD_OBJ  := $(CMD_SRC:%.c=$(B)/obj/%.o)
 UNIT_SRC := $(wildcard tests/unit/*_test.c)
-UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
+
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
 
 .PHONY: all
 all: $(B)/xl-snapshot
 
 $(B)/xl-snapshot: $(CMD_OBJ) $(CFG_OBJ) $(LIB_OBJ)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/%.o: %.c
+$(B)/obj/%.o: %.c
+	$(if $(Q),@echo "  CC  $<")
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # A unit test may use everything but the command itself.
-$(B)/tests/unit/%_test: $(B)/tests/unit/%_test.o $(CFG_OBJ) $(LIB_OBJ)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+$(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(CFG_OBJ) $(LIB_OBJ)
+	$(if $(Q),@echo "  LD  $@")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+.SECONDARY: $(UNIT_SRC:%.c=$(B)/obj/%.o)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
