@@ -267,7 +267,12 @@ int cfg_read_text(const char *name, const char *text, size_t len,
     if (!origin)
         origin = &own;
     cfg_origin_init(origin);
-    rc = parse_text(&at, text, len, &parsed, err);
+    if (len > CFG_SIZE_MAX) {
+        at.line = 0;
+        rc = cfg_bad(&at, err, "is larger than %d bytes", CFG_SIZE_MAX);
+    } else {
+        rc = parse_text(&at, text, len, &parsed, err);
+    }
     if (!rc)
         rc = apply(&at, &parsed, snap, origin, err);
     parsed_clear(&parsed);

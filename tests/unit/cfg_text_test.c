@@ -258,6 +258,14 @@ static void a_file_that_is_too_large(void **state)
     refuse_file(path, message);
 }
 
+static void a_text_that_is_too_large(void **state)
+{
+    cleanup_free char *text = xcalloc(CFG_SIZE_MAX + 2, 1);
+
+    memset(text, '\n', CFG_SIZE_MAX + 1);
+    refuse(text, "web1.cfg: is larger than 1048576 bytes");
+}
+
 static void a_line_of_a_million_bytes(void **state)
 {
     struct xlsnap_error err = { 0 };
@@ -355,6 +363,7 @@ int main(void)
         cmocka_unit_test_teardown(a_device, clear_snap),
         cmocka_unit_test_teardown(a_fifo_that_nobody_writes, clear_snap),
         cmocka_unit_test_teardown(a_file_that_is_too_large, clear_snap),
+        cmocka_unit_test_teardown(a_text_that_is_too_large, clear_snap),
         cmocka_unit_test_teardown(a_line_of_a_million_bytes, clear_snap),
         cmocka_unit_test_teardown(a_million_statements, clear_snap),
         cmocka_unit_test_teardown(a_million_errors, clear_snap),
