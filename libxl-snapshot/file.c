@@ -404,3 +404,11 @@ int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)
     closedir(proc);
     return n;
 }
+
+bool file_is_open_in(const struct file_id *id, pid_t pid)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", (int)pid);
+    return file_is_used_by(id, text);
+}

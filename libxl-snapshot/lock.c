@@ -82,6 +82,18 @@ static int lock_write_pid(int fd)
     return ftruncate(fd, 0) || file_pwrite_all(fd, text, len, 0) ? -1 : 0;
 }
 
+/* Out of the way of the low numbers that a child gets its own files on. */
+static int lock_move_up(int *fd)
+{
+    int high = fcntl(*fd, F_DUPFD_CLOEXEC, 32);
+
+    if (high < 0)
+        return -1;
+    close(*fd);
+    *fd = high;
+    return 0;
+}
+
 static int lock_one(struct lock_set *set, const char *key, const char *what,
                     struct xlsnap_error *err)
 {
@@ -100,7 +112,7 @@ static int lock_one(struct lock_set *set, const char *key, const char *what,
     while (r && errno == EINTR);
     if (r && errno == EWOULDBLOCK)
         return lock_fail_busy(fd, what, err);
-    if (r || lock_write_pid(fd))
+    if (r || lock_write_pid(fd) || lock_move_up(&fd))
         return lock_fail_file(set, key, err);
     set->locks = xrealloc(set->locks, set->n + 1, sizeof(*set->locks));
     set->locks[set->n].key = xstrdup(key);
