@@ -152,9 +152,10 @@ static char *random_path(void)
 
 static char *random_target(int number)
 {
-    cleanup_free char *path = random_path();
+    cleanup_free char *line = random_line();
+    cleanup_free char *path = xasprintf("/%d/%s", number, line);
 
-    return xasprintf(below(2) ? "/%d%s" : "lv%d", number, path);
+    return below(2) ? file_absolute(path) : xasprintf("lv,%d", number);
 }
 
 static void random_disk(struct xlsnap_disk *disk, int number)
@@ -170,7 +171,7 @@ static void random_disk(struct xlsnap_disk *disk, int number)
         disk->source = random_line();
     if (disk->method == XLSNAP_METHOD_OVERLAY ||
         disk->method == XLSNAP_METHOD_EXTERNAL)
-        disk->target = below(3) ? random_target(number) : NULL;
+        disk->target = below(8) ? random_target(number) : NULL;
     if (disk->method != XLSNAP_METHOD_EXTERNAL)
         return;
     if (below(2))
