@@ -242,7 +242,8 @@ static int run_fork(struct run *run, const char *const argv[])
         return -1;
     setpgid(run->pid, run->pid); /* whoever is first; the other one fails */
     run->pidfd = syscall(SYS_pidfd_open, run->pid, 0);
-    return run->pidfd < 0 && errno != ENOSYS ? -1 : 0;
+    /* ESRCH: the caller ignores SIGCHLD; run_reap will find that out. */
+    return run->pidfd < 0 && errno != ENOSYS && errno != ESRCH ? -1 : 0;
 }
 
 static void run_keep_out(struct run *run, const char *data, size_t n)
