@@ -736,6 +736,20 @@ static void a_process_counts_once_and_may_be_excepted(void **state)
     close(second);
 }
 
+static void one_process_can_be_asked(void **state)
+{
+    struct file_id id;
+    int fd;
+
+    put("a", "");
+    id = id_of("a");
+    assert_false(file_is_open_in(&id, getpid()));
+    fd = open("a", O_RDONLY | O_CLOEXEC);
+    assert_true(file_is_open_in(&id, getpid()));
+    assert_false(file_is_open_in(&id, getppid()));
+    close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -784,6 +798,7 @@ int main(void)
         TEST(a_removed_current_directory_has_a_name),
         TEST(the_users_of_a_file_are_found),
         TEST(a_process_counts_once_and_may_be_excepted),
+        TEST(one_process_can_be_asked),
     };
 
     return cmocka_run_group_tests_name("file", tests, NULL, NULL);

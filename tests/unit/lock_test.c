@@ -248,6 +248,22 @@ static void a_lock_is_not_inherited_unasked(void **state)
     kill_child(child);
 }
 
+static void the_low_descriptors_stay_free(void **state)
+{
+    struct lock_set *set = take(KEYS("a"));
+    char path[32], link[64];
+    int fd;
+
+    for (fd = 0; fd < 32; fd++) {
+        memset(link, 0, sizeof(link));
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        if (readlink(path, link, sizeof(link) - 1) > 0)
+            assert_null(strstr(link, "xl-snapshot/a"));
+    }
+    assert_true(is_locked("a")); /* it is open somewhere */
+    lock_release(set);
+}
+
 static void a_dead_holder_is_not_named(void **state)
 {
     struct lock_set *set;
@@ -378,6 +394,7 @@ int main(void)
         TEST(a_failing_add_leaves_the_set_as_it_was),
         TEST(an_inherited_lock_lasts_as_long_as_the_child),
         TEST(a_lock_is_not_inherited_unasked),
+        TEST(the_low_descriptors_stay_free),
         TEST(a_dead_holder_is_not_named),
         TEST(nonsense_in_a_lock_file_names_nobody),
         TEST(a_directory_that_cannot_be_made_is_told),
