@@ -57,6 +57,9 @@ static int create_fill(struct op *op, struct xlsnap_error *err)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "compress=zstd is not supported by this version");
     op->live = s->live;
+    rc = op->live ? domain_check_live(op->xs, &op->dom, err) : 0;
+    if (rc)
+        return rc;
     rc = paths_fill(op->xs, s, err);
     op->config_path = rc ? NULL : paths_config(s);
     return rc;

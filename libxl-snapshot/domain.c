@@ -306,6 +306,28 @@ int domain_check_create(struct xlsnap *xs, const struct domain *dom,
     return 0;
 }
 
+int domain_check_live(struct xlsnap *xs, const struct domain *dom,
+                      struct xlsnap_error *err)
+{
+    libxl_physinfo info;
+    bool can = true;
+
+    if (dom->config.b_info.type != LIBXL_DOMAIN_TYPE_PV)
+        return 0;
+    libxl_physinfo_init(&info);
+    if (!libxl_get_physinfo(xs->ctx, &info))
+        can = info.cap_shadow;
+    libxl_physinfo_dispose(&info);
+    if (can)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "domain '%s' is a PV guest, and this Xen was built "
+                       "without the shadow paging that a live save of one "
+                       "needs (no 'shadow' in virt_caps of 'xl info'); take "
+                       "the snapshot without live, or make it a PVH guest",
+                       dom->name);
+}
+
 int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
                          struct xlsnap_error *err)
 {

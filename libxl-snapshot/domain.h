@@ -53,6 +53,13 @@ int domain_load_config(struct xlsnap *xs, struct domain *dom,
  */
 int domain_check_create(struct xlsnap *xs, const struct domain *dom,
                         bool force, struct xlsnap_error *err);
+/*
+ * Can it be saved live?  Xen tracks a PV guest's dirty pages by shadow paging
+ * only (xen/arch/x86/mm/shadow), which distributions may build without:
+ * Debian 12 does.
+ */
+int domain_check_live(struct xlsnap *xs, const struct domain *dom,
+                      struct xlsnap_error *err);
 /* The same for a domain that a revert is about to destroy. */
 int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
                          struct xlsnap_error *err);

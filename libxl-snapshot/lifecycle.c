@@ -133,6 +133,12 @@ static int save_run(struct save *s, int fd, bool live)
     return rc ? rc : s->rc;
 }
 
+/* Was the guest asked to suspend?  Without a watch we must assume so. */
+static bool save_requested(const struct save *s)
+{
+    return !s->watch || s->watch_events > 1 || s->suspended_ms;
+}
+
 static int save_fail(struct save *s, struct xlsnap_error *err)
 {
     const char *name = s->dom->name;
@@ -141,13 +147,15 @@ static int save_fail(struct save *s, struct xlsnap_error *err)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, EINTR,
                                  "the save of domain '%s' was cancelled",
                                  name);
-    if (s->rc == ERROR_GUEST_TIMEDOUT)
+    /* libxl says so also of a save that failed before it asked. */
+    if (s->rc == ERROR_GUEST_TIMEDOUT && save_requested(s))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "the guest of domain '%s' did not suspend in time "
                            "(it must have a kernel that can)",
                            name);
     return xlsnap_fail(err, XLSNAP_FAILED,
-                       "libxl could not save domain '%s' (libxl error %d)",
+                       "libxl could not save domain '%s' (libxl error %d; "
+                       "its messages above say why)",
                        name, s->rc);
 }
 
@@ -157,6 +165,7 @@ int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
 {
     struct save s = { .xs = xs, .dom = dom };
     libxl_evgen_domain_death *evgen = NULL;
+    int rc;
 
     *suspended_ms = 0;
     *requested = false;
@@ -170,12 +179,13 @@ int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
     save_read_events(&s);
     save_read_watch(&s);
     libxl_evdisable_domain_death(xs->ctx, evgen);
-    *requested = !s.watch || s.watch_events > 1 || s.suspended_ms;
+    *requested = save_requested(&s);
+    *suspended_ms = s.suspended_ms;
+    rc = s.rc ? save_fail(&s, err) : 0;
     if (s.watch)
         xs_close(s.watch);
-    *suspended_ms = s.suspended_ms;
-    if (s.rc)
-        return save_fail(&s, err);
+    if (rc)
+        return rc;
     if (!*suspended_ms)
         *suspended_ms = now_ms();
     return 0;

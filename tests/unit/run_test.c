@@ -478,6 +478,7 @@ int main(void)
         TEST(a_failing_fork_is_a_failure),
     };
 
+    setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }
