@@ -168,6 +168,24 @@ static int create_check_files(struct op *op, struct xlsnap_error *err)
     return rc ? rc : create_check_space(op, err);
 }
 
+/*
+ * The description must be readable again; a disk's path in the domain's
+ * configuration may be anything.
+ */
+static int create_check_text(const struct op *op, struct xlsnap_error *err)
+{
+    cleanup_free char *text = cfg_write(&op->snap, NULL);
+    struct xlsnap_snapshot again;
+    int rc;
+
+    xlsnap_snapshot_init(&again);
+    rc = cfg_read_text(SNAPSHOT_CFG, text, strlen(text), &again, NULL, err);
+    xlsnap_snapshot_clear(&again);
+    if (rc)
+        err->code = XLSNAP_REFUSED;
+    return rc ? -err->code : 0;
+}
+
 static int create_check(struct op *op, const char *which,
                         struct xlsnap_error *err)
 {
@@ -185,6 +203,8 @@ static int create_check(struct op *op, const char *which,
         rc = disks_check(op, err);
     if (!rc)
         rc = create_check_files(op, err);
+    if (!rc)
+        rc = create_check_text(op, err);
     if (!rc)
         op->monitor = monitor_find(op->dom.domid);
     return rc;
@@ -332,8 +352,9 @@ static int create_publish(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
     cleanup_free char *comment = xasprintf(
-        "Written by xl snapshot-create.  It describes the snapshot that was "
-        "taken;\n'xl snapshot-revert' with this file goes back to it.");
+        "Written by xl snapshot-create; 'xl snapshot-revert' with this file "
+        "goes back.\nThe guest stood still for %lld ms.",
+        (long long)op->pause_ms);
     cleanup_free char *text = cfg_write(&op->snap, comment);
     int rc = file_rename_new(op->pending.memory_tmp, op->snap.memory, err);
 

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# For the tests that run in the lab's dom0, on a real Xen (see docs/hacking.md).
+# shellcheck shell=bash
+#
+# A file of tests has one guest of its own, named after the file, on two
+# qcow2 disks, made by guest_new in setup_file. The guest is an oracle
+# (tests/lab/oracle): it writes all the while and checks itself.
+
+bats_require_minimum_version 1.5.0
+
+snapshots=/var/lib/xen/snapshots
+pending=/var/lib/xen/xl-snapshot/pending
+# Built with fault points; see "make check-xen".
+faulty=/usr/local/lib/xl-snapshot-tests/xl-snapshot
+
+# Everything of a failed assertion that helps to see why.
+fail()
+{
+    printf '%s\n' "$@" >&2
+    # shellcheck disable=SC2154
+    printf 'status %s, output:\n%s\n%s\n' "${status-}" "${output-}" \
+        "${stderr-}" >&2
+    xl list >&2
+    return 1
+}
+
+# guest_new [labguest options]: the guest of this file, fresh, on fresh disks.
+guest_new()
+{
+    export guest disk_a disk_b
+    guest=$(basename "$BATS_TEST_FILENAME" .bats)
+    disk_a=/var/lib/guests/$guest-a.qcow2
+    disk_b=/var/lib/guests/$guest-b.qcow2
+    mkdir -p /var/lib/guests
+    rm -f "$disk_a" "$disk_b"
+    rm -rf "${snapshots:?}/$guest"
+    labguest disk "$disk_a"
+    labguest disk "$disk_b"
+    labguest cfg "$guest" --mem 112 "$@" \
+        --disk "$disk_a,qcow2,xvda,w" --disk "$disk_b,qcow2,xvdb,w"
+    labguest start "$guest"
+}
+
+# Ends the guest whatever state it is in.
+guest_end()
+{
+    xl destroy "$guest" 2>/dev/null || true
+    until_true 20 guest_is_gone
+}
+
+# guest_fresh: running, nothing pending, no snapshots: for tests that break
+# things. Starts it again only if it must.
+guest_fresh()
+{
+    rm -rf "${snapshots:?}/$guest" "${pending:?}"/*.json
+    if ! labguest check "$guest" >/dev/null 2>&1 || [ "$(snapshot_tags)" ] ||
+        ! monitor_count 1; then
+        guest_end
+        rm -f "$disk_a" "$disk_b"
+        labguest disk "$disk_a"
+        labguest disk "$disk_b"
+        labguest start "$guest"
+    fi
+}
+
+guest_is_gone()
+{
+    ! xl domid "$guest" >/dev/null 2>&1
+}
+
+# until_true SECONDS COMMAND...
+until_true()
+{
+    local end=$((SECONDS + $1))
+
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.2
+    done
+}
+
+# The oracle goes on, and has found nothing.
+assert_sound()
+{
+    local n
+
+    n=$(labguest now "$guest") || fail "no word from the guest"
+    labguest wait "$guest" $((n + 2)) 60 >/dev/null ||
+        fail "the guest does not go on: $(labguest check "$guest" 2>&1)"
+    labguest check "$guest" >/dev/null ||
+        fail "the oracle: $(labguest check "$guest" 2>&1)"
+}
+
+# As assert_sound, after a full scan of all that was ever written.
+assert_scanned()
+{
+    assert_sound
+    labguest scan "$guest" 120 >/dev/null ||
+        fail "the oracle's scan: $(labguest check "$guest" 2>&1)"
+}
+
+# snap ARGS...: xl snapshot-..., stdout in $output, stderr in $stderr.
+snap()
+{
+    run --separate-stderr xl "snapshot-$1" "${@:2}"
+}
+
+assert_status()
+{
+    # shellcheck disable=SC2154
+    [ "$status" -eq "$1" ] || fail "exit status is not $1"
+}
+
+# The last line of stderr contains the text: ours, libxl's come before.
+assert_says()
+{
+    # shellcheck disable=SC2154
+    case $(tail -n 1 <<<"$stderr") in
+    *"$1"*) ;;
+    *) fail "the message lacks: $1" ;;
+    esac
+}
+
+assert_nothing_pending()
+{
+    [ -z "$(ls "$pending" 2>/dev/null)" ] || fail "a record is left"
+}
+
+# The tags of both disks, a line each; asked of the images themselves.
+snapshot_tags()
+{
+    local disk
+
+    for disk in "$disk_a" "$disk_b"; do
+        qemu-img info -U --output=json "$disk" |
+            jq -r '.snapshots // [] | .[].name'
+    done
+}
+
+# assert_tags TAG...: both disks have exactly these.
+assert_tags()
+{
+    local want
+
+    want=$(printf '%s\n' "$@" "$@" | sort)
+    [ "$(snapshot_tags | sort)" = "$want" ] ||
+        fail "tags are not '$*' but: $(snapshot_tags | tr '\n' ' ')"
+}
+
+# No trace of snapshot NAME: no file, tag or record.
+assert_no_trace()
+{
+    [ ! -e "$snapshots/$guest/$1" ] || fail "$snapshots/$guest/$1 is left"
+    ! snapshot_tags | grep -qxF "$1" || fail "tag $1 is left"
+    assert_nothing_pending
+}
+
+domid()
+{
+    xl domid "$guest"
+}
+
+# How many monitors watch the domain now, xl's and ours?
+monitors()
+{
+    local id pid n=0
+
+    id=$(domid)
+    for pid in $(pidof xl xl-snapshot); do
+        [ -f "/proc/$pid/fd/1" ] || continue
+        grep -q "(domid $id) to die \[pid $pid\]" "/proc/$pid/fd/1" && n=$((n + 1))
+    done
+    echo "$n"
+}
+
+monitor_count()
+{
+    [ "$(monitors)" = "$1" ]
+}
+
+assert_monitored()
+{
+    until_true 15 monitor_count 1 || fail "$(monitors) monitors watch it"
+}
+
+# snapshot NAME: one that must work.
+snapshot()
+{
+    snap create "$guest" "name=$1" "${@:2}"
+    assert_status 0
+}
+
+newest()
+{
+    labguest now "$guest"
+}

@@ -1,0 +1,196 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Create and revert: two qcow2 disks, internal snapshots, the oracle writing.
+
+load helpers
+
+setup_file()
+{
+    guest_new
+    snap create "$guest" name=gold
+    [ "$status" -eq 0 ]
+    gold_number=$(newest)
+    export gold_number
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+# Back at "gold": the number is about what it was then, and goes on.
+assert_back_at_gold()
+{
+    local n
+
+    n=$(newest)
+    [ "$n" -le $((gold_number + 60)) ] || fail "number $n is not back at $gold_number"
+    assert_sound
+}
+
+go_on()
+{
+    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+}
+
+@test "a snapshot leaves the guest running and tags both disks" {
+    assert_sound
+    assert_tags gold
+    assert_nothing_pending
+}
+
+@test "after create the domain has exactly one monitor" {
+    assert_monitored
+}
+
+@test "the files are root's alone and the config names the digest" {
+    [ "$(stat -c %a "$snapshots/$guest/gold")" = 700 ]
+    [ "$(stat -c %a "$snapshots/$guest/gold/memory.save")" = 600 ]
+    [ "$(stat -c %a "$snapshots/$guest/gold/snapshot.cfg")" = 600 ]
+    grep -q '^memory_digest = "xxh3-128:[0-9a-f]\{32\}"$' \
+        "$snapshots/$guest/gold/snapshot.cfg"
+}
+
+@test "revert takes the number back and the oracle stays silent" {
+    go_on
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_nothing_pending
+    assert_monitored
+}
+
+@test "the snapshot survives: revert again" {
+    go_on
+    snap revert "$snapshots/$guest/gold/snapshot.cfg"
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_tags gold
+}
+
+@test "revert after the guest has rebooted" {
+    local id
+
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 60
+    assert_sound
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+}
+
+@test "revert when the domain is not running" {
+    guest_end
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_monitored
+}
+
+@test "revert finds the domain also with a new uuid from xl create" {
+    guest_end
+    labguest start "$guest"
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+}
+
+@test "a user's config serves both create and revert" {
+    cat >"$BATS_TEST_TMPDIR/my.cfg" <<EOF
+domain = "$guest"
+name = "mine"
+path = "$BATS_TEST_TMPDIR/mine"
+description = "before the upgrade"
+disks = [ ',,xvda', 'vdev=xvdb,snapshot=internal' ]
+EOF
+    snap create "$BATS_TEST_TMPDIR/my.cfg"
+    assert_status 0
+    [ "$output" = "$BATS_TEST_TMPDIR/mine/snapshot.cfg" ]
+    assert_sound
+    snap revert "$BATS_TEST_TMPDIR/my.cfg"
+    assert_status 0
+    assert_scanned
+}
+
+@test "with no config at all everything gets a sensible default" {
+    snap create "$guest"
+    assert_status 0
+    [[ $output =~ ^$snapshots/$guest/[0-9]{8}T[0-9]{6}Z/snapshot.cfg$ ]]
+    [[ $stderr =~ "stood still for "[0-9]+" ms" ]]
+    assert_sound
+}
+
+@test "a stock xl restore accepts the memory image" {
+    xl destroy "$guest"
+    until_true 20 guest_is_gone
+    for disk in "$disk_a" "$disk_b"; do
+        qemu-img snapshot -a gold "$disk"
+    done
+    xl restore "$snapshots/$guest/gold/memory.save"
+    assert_back_at_gold
+}
+
+@test "Xen's own verifier accepts the memory image" {
+    PYTHONPATH=/usr/lib/xen-4.17/lib/python \
+        /usr/lib/xen-4.17/bin/verify-stream-v2 -f xl \
+        -i "$snapshots/$guest/gold/memory.save"
+}
+
+@test "pages of zeros become holes in the memory image" {
+    local bytes disk
+
+    bytes=$(stat -c %s "$snapshots/$guest/gold/memory.save")
+    disk=$(($(stat -c %b "$snapshots/$guest/gold/memory.save") * 512))
+    [ "$disk" -lt $((bytes * 9 / 10)) ]
+}
+
+@test "revert -p leaves it paused, -e without a monitor" {
+    snap revert -p -e "$guest" name=gold
+    assert_status 0
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
+    monitor_count 0
+    xl unpause "$guest"
+    assert_back_at_gold
+}
+
+@test "revert --keep keeps the discarded state as a tag" {
+    local kept
+
+    snap revert --keep "$guest" name=gold
+    assert_status 0
+    kept=$(snapshot_tags | grep -c '^discarded-[0-9]*T[0-9]*Z$')
+    [ "$kept" -eq 2 ]
+    assert_back_at_gold
+}
+
+@test "create -p leaves the domain paused" {
+    snap create -p "$guest" name=paused
+    assert_status 0
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
+    xl unpause "$guest"
+    assert_sound
+}
+
+@test "a dry run prints the steps and changes nothing" {
+    snap create -n "$guest" name=dry
+    assert_status 0
+    [[ $output == *"memory-save: suspend and save"* ]]
+    assert_no_trace dry
+    snap revert -n "$guest" name=gold
+    assert_status 0
+    [[ $output == *"domain-destroy: destroy the running domain"* ]]
+    assert_sound
+}
+
+@test "--json describes what was made" {
+    snap create --json "$guest" name=json description='a "quoted" text'
+    assert_status 0
+    jq -e '.name == "json" and .pause_ms > 0 and .total_ms >= .pause_ms and
+           (.disks | map(.vdev)) == ["xvda", "xvdb"] and
+           .description == "a \"quoted\" text"' <<<"$output"
+    [ "$(jq -r .memory.bytes <<<"$output")" = \
+        "$(stat -c %s "$(jq -r .memory.path <<<"$output")")" ]
+}
