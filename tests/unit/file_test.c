@@ -638,11 +638,14 @@ static void what_was_not_made_stays(void **state)
 
     assert_int_equal(file_make_dir("a/b", &made, &err), 0);
     put("a/file", "");
+    assert_int_equal(mkdir("a/bc", 0700), 0);
     file_remove_dirs("a/b", NULL);
     assert_int_equal(access("a/b", F_OK), 0);
     file_remove_dirs("a/b", "elsewhere");
     file_remove_dirs("a/b", "a/b/c"); /* below, not above */
+    file_remove_dirs("a/bc", "a/b");  /* beside */
     assert_int_equal(access("a/b", F_OK), 0);
+    assert_int_equal(access("a/bc", F_OK), 0);
     file_remove_dirs("a/b", made);
     assert_int_equal(access("a/b", F_OK), -1);
     assert_int_equal(access("a/file", F_OK), 0);
