@@ -29,24 +29,38 @@ LIBS     := $(XENLIBS) -lyajl -lxxhash
 
 LIB_SRC  := $(wildcard libxl-snapshot/*.c)
 CFG_SRC  := $(wildcard cfg/*.c)
-CMD_SRC  := $(wildcard xl-snapshot/*.c)
+DISPATCH := xl-snapshot/xl-dispatch.c
+CMD_SRC  := $(filter-out $(DISPATCH),$(wildcard xl-snapshot/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)
 CFG_OBJ  := $(CFG_SRC:%.c=$(B)/obj/%.o)
 CMD_OBJ  := $(CMD_SRC:%.c=$(B)/obj/%.o)
 UNIT_SRC := $(wildcard tests/unit/*_test.c)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/fuzz/%)
+MAN      := $(patsubst docs/%.pod,$(B)/man/%,$(wildcard docs/*.[1-8].pod))
+
+# Objects are made anew when the flags change (`make install PREFIX=/usr`).
+FLAGS := $(CC) $(ALL_CFLAGS)
+ifneq ($(file <$(B)/flags),$(FLAGS))
+.PHONY: $(B)/flags
+endif
 
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
 
 .PHONY: all
-all: $(B)/xl-snapshot
+all: $(B)/xl-snapshot $(B)/xl-dispatch ## the programs (default)
 
 $(B)/xl-snapshot: $(CMD_OBJ) $(CFG_OBJ) $(LIB_OBJ)
 	$(if $(Q),@echo "  LD  $@")
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/obj/%.o: %.c
+$(B)/xl-dispatch: $(B)/obj/$(DISPATCH:.c=.o)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+$(B)/obj/%.o: %.c $(B)/flags
 	$(if $(Q),@echo "  CC  $<")
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -60,17 +74,129 @@ $(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(CFG_OBJ) $(LIB_OBJ)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: check-unit
-check-unit: $(UNIT_BIN)
+$(B)/flags:
+	$(shell mkdir -p $(@D))$(file >$@,$(FLAGS))
+
+# docs/NAME.SECTION.pod
+$(B)/man/%: docs/%.pod
+	$(if $(Q),@echo "  MAN $@")
+	@mkdir -p $(@D)
+	$(Q)pod2man --utf8 --errors=die --release='xl-snapshot $(VERSION)' \
+	    --center=xl-snapshot --section=$(patsubst .%,%,$(suffix $*)) \
+	    --name='$(basename $*)' $< $@
+
+# ---- tests ----
+
+.PHONY: check check-unit check-fuzz-corpus check-cli check-asan
+check: check-unit check-fuzz-corpus check-cli ## all tests that need no Xen
+
+check-unit: $(UNIT_BIN) ## the library and cfg/, with cmocka
 	@for t in $(UNIT_BIN); do $$t || exit 1; done
 
-.PHONY: clean
-clean:
-	rm -rf $(B)
+check-cli: all ## the commands as a user meets them, where no Xen is
+	bats tests/cli
+
+# The target fuzz_NAME.c and what it was fed, corpus/NAME.  FUZZ_MAIN runs it
+# over files; libFuzzer has a main of its own.
+FUZZ_MAIN := $(B)/obj/tests/fuzz/replay.o
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(CFG_OBJ) $(LIB_OBJ)
+	$(if $(Q),@echo "  LD  $@")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+.SECONDARY: $(FUZZ_SRC:%.c=$(B)/obj/%.o) $(FUZZ_MAIN)
+
+.PHONY: fuzz-targets
+fuzz-targets: $(FUZZ_BIN)
+
+check-fuzz-corpus: $(FUZZ_BIN) ## every input that fuzzing has kept
+	@for t in $(FUZZ_BIN); do \
+	    echo "replay $$t"; \
+	    $$t tests/fuzz/corpus/$${t##*/}/* || exit 1; \
+	done
+
+SANITIZE := -fno-omit-frame-pointer -fsanitize=address,undefined \
+            -fno-sanitize-recover=all
+
+check-asan: ## the same in C, with AddressSanitizer and UBSan
+	$(MAKE) B=build-asan HARDEN=-fPIE EXTRA_CFLAGS='$(SANITIZE)' \
+	    check-unit check-fuzz-corpus
+
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+# What it finds goes to build-fuzz/.
+fuzz: ## libFuzzer on each target; FUZZ_SECONDS=600
+	$(MAKE) B=build-fuzz CC=clang HARDEN=-fPIE FUZZ_MAIN= \
+	    EXTRA_CFLAGS='$(SANITIZE) -fsanitize=fuzzer-no-link' \
+	    LDFLAGS=-fsanitize=fuzzer fuzz-targets
+	@for t in $(FUZZ_BIN:$(B)/%=build-fuzz/%); do \
+	    mkdir -p $$t.corpus && \
+	    $$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$$t. \
+	        $$t.corpus tests/fuzz/corpus/$${t##*/} || exit 1; \
+	done
+
+# ---- style ----
+
+TRACKED_C = $(shell git ls-files '*.c' '*.h')
+TRACKED_SH = $(sort $(shell git grep -lE '^.!.*[/ ](ba)?sh\b' -- ':!*.bats') \
+                    $(shell git ls-files '*.bash'))
+TRACKED_BATS = $(shell git ls-files '*.bats')
+
+.PHONY: lint
+lint: ## clang-format, shellcheck and podchecker on all that git knows
+	clang-format --dry-run -Werror $(TRACKED_C)
+	shellcheck -x $(TRACKED_SH)
+	$(if $(TRACKED_BATS),shellcheck -x -s bats $(TRACKED_BATS))
+	! podchecker -warnings -warnings $(wildcard docs/*.pod) 2>&1 | \
+	    grep -v ' pod syntax OK'
 
 # ---- installation ----
 
+DOC      := $(wildcard README.md CHANGES)
+EXAMPLES := $(wildcard cfg/examples/*.cfg)
+
 .PHONY: install install-xl uninstall
-install: $(B)/xl-snapshot
-	install -d $(DESTDIR)$(SBINDIR)
-	install -m 755 $(B)/xl-snapshot $(DESTDIR)$(SBINDIR)/xl-snapshot
+install: all $(MAN) ## into DESTDIR; PREFIX=/usr/local
+	install -d '$(DESTDIR)$(SBINDIR)'
+	install -m 755 $(B)/xl-snapshot '$(DESTDIR)$(SBINDIR)/xl-snapshot'
+	for page in $(MAN); do \
+	    dir='$(DESTDIR)$(MANDIR)'/man$${page##*.}; \
+	    install -d "$$dir" && install -m 644 "$$page" "$$dir" || exit 1; \
+	done
+	install -d '$(DESTDIR)$(DOCDIR)/examples'
+	install -m 644 $(EXAMPLES) '$(DESTDIR)$(DOCDIR)/examples'
+	$(if $(DOC),install -m 644 $(DOC) '$(DESTDIR)$(DOCDIR)')
+
+# What stands there and is not ours is the real xl.
+DISPATCH_MARK := xl-snapshot dispatcher of xl
+install-xl: $(B)/xl-dispatch ## the `xl` that knows `xl snapshot-create`
+	install -d '$(DESTDIR)$(SBINDIR)'
+	@xl='$(DESTDIR)$(SBINDIR)/xl'; \
+	if { [ -e "$$xl" ] || [ -L "$$xl" ]; } && \
+	    ! grep -qsF '$(DISPATCH_MARK)' "$$xl"; then \
+	    echo "$$xl is the real xl: choose another PREFIX" >&2; exit 1; \
+	fi
+	install -m 755 $(B)/xl-dispatch '$(DESTDIR)$(SBINDIR)/xl'
+
+uninstall: ## what install and install-xl have put there
+	rm -f '$(DESTDIR)$(SBINDIR)/xl-snapshot'
+	for page in $(notdir $(MAN)); do \
+	    rm -f '$(DESTDIR)$(MANDIR)'/man$${page##*.}/"$$page"; \
+	done
+	for doc in $(DOC) $(EXAMPLES:cfg/%=%); do \
+	    rm -f '$(DESTDIR)$(DOCDIR)'/"$$doc"; \
+	done
+	rmdir '$(DESTDIR)$(DOCDIR)/examples' '$(DESTDIR)$(DOCDIR)' \
+	    2>/dev/null || true
+	@xl='$(DESTDIR)$(SBINDIR)/xl'; \
+	if grep -qsF '$(DISPATCH_MARK)' "$$xl"; then rm -f "$$xl"; fi
+
+.PHONY: clean help
+clean: ## all that was built
+	rm -rf $(B) build-asan build-fuzz
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' \
+	    $(firstword $(MAKEFILE_LIST)) | sort -k1,1 | \
+	    while read -r target text; do \
+	        printf '  %-18s %s\n' "$$target" "$$text"; \
+	    done
