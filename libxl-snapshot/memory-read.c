@@ -25,14 +25,15 @@ struct walk {
     struct memory_image *image;
     off_t pos;
     const char *what; /* the part we are in, for messages */
+    bool have_pages;  /* libxc's stream has been seen: once, no more */
 };
 
 static int walk_bad(const struct walk *w, struct xlsnap_error *err,
                     const char *what)
 {
     return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "memory image '%s' is damaged: %s at byte %lld",
-                       w->path, what, (long long)w->pos);
+                       "memory image '%s' is damaged: %s at byte %lld", w->path,
+                       what, (long long)w->pos);
 }
 
 static int walk_truncated(const struct walk *w, struct xlsnap_error *err)
@@ -40,8 +41,7 @@ static int walk_truncated(const struct walk *w, struct xlsnap_error *err)
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "memory image '%s' is truncated: it ends in the %s, at "
                        "byte %llu",
-                       w->path, w->what,
-                       (unsigned long long)w->image->bytes);
+                       w->path, w->what, (unsigned long long)w->image->bytes);
 }
 
 static int walk_read(struct walk *w, void *buf, size_t len,
@@ -80,7 +80,6 @@ static int walk_config(struct walk *w, uint32_t optional_len,
     uint32_t len;
     int rc;
 
-    w->what = "domain's configuration";
     if (optional_len < sizeof(len) || optional_len > CONFIG_MAX)
         return walk_bad(w, err, "no configuration of the domain");
     rc = walk_read(w, &len, sizeof(len), err);
@@ -121,6 +120,7 @@ static int walk_header(struct walk *w, struct xlsnap_error *err)
     if ((hdr.mandatory_flags & XL_SAVE_FLAGS_KNOWN) != XL_SAVE_FLAGS_KNOWN)
         return walk_bad(w, err, "an old format (no JSON config or stream 1)");
     w->pos = sizeof(hdr);
+    w->what = "domain's configuration";
     if (hdr.optional_data_len > w->image->bytes - w->pos)
         return walk_truncated(w, err);
     return walk_config(w, hdr.optional_data_len, err);
@@ -142,6 +142,9 @@ static int walk_libxc_headers(struct walk *w, struct xlsnap_error *err)
     rc = walk_read(w, &dhdr, sizeof(dhdr), err);
     if (rc)
         return rc;
+    if (le32toh(dhdr.type) != LIBXC_DOMAIN_PV &&
+        le32toh(dhdr.type) != LIBXC_DOMAIN_HVM)
+        return walk_bad(w, err, "an unknown kind of domain before");
     if (le16toh(dhdr.page_shift) != 12)
         return walk_bad(w, err, "a wrong page size before");
     w->image->xen_major = le32toh(dhdr.xen_major);
@@ -181,13 +184,14 @@ static int walk_libxl_record(struct walk *w, struct sr_record *rec,
         return rc;
     if (rec->type > LIBXL_RECORD_MAX_TYPE)
         return walk_bad(w, err, "a record of unknown type before");
-    if (rec->type == LIBXL_RECORD_LIBXC_CONTEXT) {
-        rc = rec->length ? walk_bad(w, err, "a wrong record before")
-                         : walk_libxc(w, err);
-        w->what = "device model's state";
-        return rc;
-    }
-    return walk_skip(w, rec->length, err);
+    if (rec->type != LIBXL_RECORD_LIBXC_CONTEXT)
+        return walk_skip(w, rec->length, err);
+    if (rec->length || w->have_pages)
+        return walk_bad(w, err, "a wrong record before");
+    rc = walk_libxc(w, err);
+    w->have_pages = true;
+    w->what = "device model's state";
+    return rc;
 }
 
 static int walk_libxl(struct walk *w, struct xlsnap_error *err)
@@ -212,6 +216,8 @@ static int walk_libxl(struct walk *w, struct xlsnap_error *err)
     } while (rec.type != SR_RECORD_END);
     if (rec.length)
         return walk_bad(w, err, "an END record with a body before");
+    if (!w->have_pages)
+        return walk_bad(w, err, "no domain's pages before");
     if ((uint64_t)w->pos != w->image->bytes)
         return walk_bad(w, err, "something after the end of the stream");
     return 0;
@@ -242,8 +248,8 @@ int memory_image_open(const char *path, struct memory_image *image,
 static int digest_range(struct memory_image *image, XXH3_state_t *xxh,
                         unsigned char *buf, off_t pos, off_t end, bool hole)
 {
-    if (hole)
-        memset(buf, 0, DIGEST_BUFFER);
+    if (hole) /* small holes are many */
+        memset(buf, 0, end - pos < DIGEST_BUFFER ? end - pos : DIGEST_BUFFER);
     while (pos < end) {
         size_t n = end - pos < DIGEST_BUFFER ? end - pos : DIGEST_BUFFER;
         ssize_t r = hole ? (ssize_t)n : pread(image->fd, buf, n, pos);

@@ -11,7 +11,6 @@
 #include "memory.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -114,7 +113,7 @@ static void writer_keep_fds(int *in, int *out, int *result)
     for (int i = 0; i < 3; i++)
         if (fds[i] < 0 || dup2(fds[i], i) < 0)
             _exit(1);
-    close_range(3, ~0U, 0);
+    closefrom(3);
     *in = 0;
     *out = 1;
     *result = 2;
@@ -124,7 +123,9 @@ static void __attribute__((noreturn))
 writer_process(int in, int out, int result)
 {
     struct writer_result res = { 0 };
-    const int ignored[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
+    const int ignored[] = {
+        SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ
+    };
 
     for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
         signal(ignored[i], SIG_IGN);
@@ -195,8 +196,8 @@ int memory_writer_start(const char *path, const char *config_json,
     w->path = xstrdup(path);
     w->pipe_fd = w->result_fd = -1;
     *writer_r = w;
-    w->file_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                      0600);
+    w->file_fd =
+        open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (w->file_fd < 0 || fchmod(w->file_fd, 0600))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot create memory image '%s'", path);

@@ -68,13 +68,12 @@ int pending_write(struct xlsnap *xs, struct pending *p,
     cleanup_free char *file = xasprintf("%s/%s.json", dir, p->uuid);
     int rc = file_make_dir(dir, NULL, err);
 
-    if (!rc)
-        rc = file_write_durable(file, text, strlen(text), true, err);
-    if (rc)
-        return xlsnap_prefix(err, "cannot write the pending record");
+    /* Before it is written: a failure may leave it in place, to be dropped. */
     free(p->file);
     p->file = xstrdup(file);
-    return 0;
+    if (!rc)
+        rc = file_write_durable(file, text, strlen(text), true, err);
+    return rc ? xlsnap_prefix(err, "cannot write the pending record") : 0;
 }
 
 int pending_drop(struct pending *p, struct xlsnap_error *err)
@@ -88,59 +87,114 @@ int pending_drop(struct pending *p, struct xlsnap_error *err)
     return 0;
 }
 
-static char *record_string(const struct json *v, const char *name)
+/*
+ * Reading: every member that record_text writes must be there and of its type.
+ * A default would be a guess, at whether a domain was destroyed, say.
+ */
+struct record {
+    const struct json *v; /* an object */
+    bool bad;
+};
+
+static char *record_string(struct record *r, const char *name)
 {
-    return xstrdup(json_get_string(v, name));
+    const char *value = json_get_string(r->v, name);
+
+    if (!value || !*value)
+        r->bad = true;
+    return xstrdup(value);
 }
 
-static int record_get_disk(struct pending *p, const struct json *v)
+static char *record_string_or_null(struct record *r, const char *name)
 {
-    struct xlsnap_disk *disk = &p->disks[p->n_disks];
-    struct file_id *id = &p->ids[p->n_disks];
-    const char *method = json_get_string(v, "method");
+    if (!json_get(r->v, name))
+        r->bad = true;
+    return xstrdup(json_get_string(r->v, name));
+}
 
-    p->n_disks++;
-    disk->vdev = record_string(v, "vdev");
-    disk->format = record_string(v, "format");
-    disk->source = record_string(v, "source");
-    disk->target = record_string(v, "target");
-    id->dev = json_get_int(v, "dev", 0);
-    id->ino = json_get_int(v, "ino", 0);
-    id->block = json_get_bool(v, "block", false);
+static bool record_bool(struct record *r, const char *name)
+{
+    bool value = json_get_bool(r->v, name, false);
+
+    if (value != json_get_bool(r->v, name, true))
+        r->bad = true;
+    return value;
+}
+
+static int64_t record_int(struct record *r, const char *name)
+{
+    int64_t value = json_get_int(r->v, name, 0);
+
+    if (value != json_get_int(r->v, name, 1))
+        r->bad = true;
+    return value;
+}
+
+static uint32_t record_domid(struct record *r, const char *name)
+{
+    int64_t value = record_int(r, name);
+
+    if (value < 0 || value > UINT32_MAX)
+        r->bad = true;
+    return value;
+}
+
+static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
+                            const struct json *v)
+{
+    struct record r = { .v = v };
+    cleanup_free char *method = record_string(&r, "method");
+
     if (!method || xlsnap_method_parse(method, &disk->method))
-        return -1;
-    return disk->vdev && disk->format && disk->source && id->ino ? 0 : -1;
+        r.bad = true;
+    disk->vdev = record_string(&r, "vdev");
+    disk->format = record_string(&r, "format");
+    disk->source = record_string(&r, "source");
+    disk->target = record_string_or_null(&r, "target");
+    id->dev = record_int(&r, "dev");
+    id->ino = record_int(&r, "ino");
+    id->block = record_bool(&r, "block");
+    return !r.bad && id->ino;
 }
 
-static int record_get(struct pending *p, const struct json *v)
+static bool record_get_disks(struct pending *p, const struct json *disks)
 {
-    const struct json *disks = json_get(v, "disks");
     size_t n = json_array_len(disks);
 
-    p->operation = record_string(v, "operation");
-    p->domain = record_string(v, "domain");
-    p->uuid = record_string(v, "uuid");
-    p->name = record_string(v, "name");
-    p->config_path = record_string(v, "config_path");
-    p->memory = record_string(v, "memory");
-    p->memory_tmp = record_string(v, "memory_tmp");
-    p->made_dir = record_string(v, "made_dir");
-    p->no_return = json_get_bool(v, "no_return", false);
-    p->monitor = json_get_bool(v, "monitor", false);
-    p->paused = json_get_bool(v, "paused", false);
-    p->discarded = record_string(v, "discarded");
-    p->domid = json_get_int(v, "domid", DOMAIN_NONE);
-    p->restored = json_get_int(v, "restored", DOMAIN_NONE);
+    if (!json_is_array(disks))
+        return false;
     p->disks = xcalloc(n, sizeof(*p->disks));
     p->ids = xcalloc(n, sizeof(*p->ids));
-    for (size_t i = 0; i < n; i++)
-        if (record_get_disk(p, json_array_at(disks, i)))
-            return -1;
-    return json_get_int(v, "format", 0) == RECORD_FORMAT && p->operation &&
-                   p->domain && p->uuid && p->name && p->config_path &&
-                   p->memory
-               ? 0
-               : -1;
+    for (p->n_disks = 0; p->n_disks < n; p->n_disks++)
+        if (!record_get_disk(&p->disks[p->n_disks], &p->ids[p->n_disks],
+                             json_array_at(disks, p->n_disks))) {
+            p->n_disks++; /* to be freed */
+            return false;
+        }
+    return true;
+}
+
+static bool record_get(struct pending *p, const struct json *v)
+{
+    struct record r = { .v = v };
+
+    if (record_int(&r, "format") != RECORD_FORMAT)
+        return false;
+    p->operation = record_string(&r, "operation");
+    p->domain = record_string(&r, "domain");
+    p->uuid = record_string(&r, "uuid");
+    p->name = record_string(&r, "name");
+    p->config_path = record_string(&r, "config_path");
+    p->memory = record_string(&r, "memory");
+    p->memory_tmp = record_string_or_null(&r, "memory_tmp");
+    p->made_dir = record_string_or_null(&r, "made_dir");
+    p->no_return = record_bool(&r, "no_return");
+    p->monitor = record_bool(&r, "monitor");
+    p->paused = record_bool(&r, "paused");
+    p->discarded = record_string_or_null(&r, "discarded");
+    p->domid = record_domid(&r, "domid");
+    p->restored = record_domid(&r, "restored");
+    return record_get_disks(p, json_get(v, "disks")) && !r.bad;
 }
 
 static int pending_read(const char *file, struct pending *p,
@@ -156,7 +210,7 @@ static int pending_read(const char *file, struct pending *p,
     if (rc)
         return rc;
     p->file = xstrdup(file);
-    if (record_get(p, root))
+    if (!record_get(p, root))
         rc = xlsnap_fail(err, XLSNAP_FAILED,
                          "'%s' is no pending record of this version", file);
     json_free(root);
@@ -171,8 +225,8 @@ static int record_filter(const struct dirent *e)
 }
 
 int pending_each(struct xlsnap *xs,
-                 bool (*found)(const struct pending *p, void *user),
-                 void *user, struct xlsnap_error *err)
+                 bool (*found)(const struct pending *p, void *user), void *user,
+                 struct xlsnap_error *err)
 {
     cleanup_free char *dir = pending_dir(xs);
     struct dirent **list = NULL;
@@ -180,8 +234,8 @@ int pending_each(struct xlsnap *xs,
     bool more = true;
 
     if (n < 0 && errno != ENOENT)
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot read '%s'", dir);
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot read '%s'",
+                                 dir);
     for (int i = 0; i < n; i++) {
         cleanup_free char *file = xasprintf("%s/%s", dir, list[i]->d_name);
         struct pending p = { 0 };
@@ -243,8 +297,8 @@ void pending_set_disks(struct pending *p, const struct op *op)
     p->disks = xcalloc(op->n_disks, sizeof(*p->disks));
     p->ids = xcalloc(op->n_disks, sizeof(*p->ids));
     for (size_t i = 0; i < op->n_disks; i++) {
-        disk_copy(&p->disks[i], xlsnap_snapshot_find_disk(
-                                    &op->snap, op->disks[i].vdev));
+        disk_copy(&p->disks[i],
+                  xlsnap_snapshot_find_disk(&op->snap, op->disks[i].vdev));
         p->ids[i] = op->disks[i].id;
     }
     p->n_disks = op->n_disks;

@@ -70,8 +70,7 @@ static int fault_point(const struct step *step, const char *when,
 #define fault_point(step, when, err) 0
 #endif
 
-static int step_run(struct op *op, struct step *step,
-                    struct xlsnap_error *err)
+static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
 {
     int rc = fault_point(step, "before", err);
 
@@ -81,13 +80,17 @@ static int step_run(struct op *op, struct step *step,
     return rc ? rc : fault_point(step, "after", err);
 }
 
+/* The cure must be read, whatever of a long message is lost for it. */
 static int steps_unfinished(struct op *op, struct xlsnap_error *err)
 {
-    size_t len = strlen(err->msg);
+    cleanup_free char *cure =
+        xasprintf("; run 'xl snapshot-recover %s'", op->pending.domain);
+    size_t len = strlen(err->msg), cure_len = strlen(cure);
 
+    if (cure_len < sizeof(err->msg) && len >= sizeof(err->msg) - cure_len)
+        len = sizeof(err->msg) - cure_len - 1;
+    snprintf(err->msg + len, sizeof(err->msg) - len, "%s", cure);
     err->code = XLSNAP_UNFINISHED;
-    snprintf(err->msg + len, sizeof(err->msg) - len,
-             "; run 'xl snapshot-recover %s'", op->pending.domain);
     return -XLSNAP_UNFINISHED;
 }
 
@@ -114,35 +117,37 @@ static bool steps_undo(struct op *op, struct steps *steps, size_t n)
     return good;
 }
 
+/* The guest first, then the steps [0, n); false: not all could be undone. */
+static bool steps_fail(struct op *op, struct steps *steps, size_t n,
+                       bool no_return)
+{
+    struct xlsnap_error err = { 0 };
+
+    /* Recover needs the record: undo nothing when the guest does not run. */
+    if (op->on_failure && op->on_failure(op, &err)) {
+        handle_log(op->xs, XTL_ERROR, "%s", err.msg);
+        return false;
+    }
+    return !no_return && steps_undo(op, steps, n);
+}
+
 int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err)
 {
-    bool no_return = false, good = true;
+    bool no_return = false;
     size_t i;
     int rc = 0;
 
     for (i = 0; i < steps->n && !rc; i++) {
-        struct step *step = &steps->step[i];
-
-        if (!no_return && handle_cancelled(op->xs))
+        if (!no_return && handle_cancelled(op->xs)) {
             rc = xlsnap_fail_errno(err, XLSNAP_FAILED, EINTR, "cancelled");
-        else
-            no_return |= step->no_return;
-        if (!rc)
-            rc = step_run(op, step, err);
-    }
-    if (!rc)
-        return 0;
-    if (op->on_failure) {
-        struct xlsnap_error second = { 0 };
-
-        if (op->on_failure(op, &second)) {
-            handle_log(op->xs, XTL_ERROR, "%s", second.msg);
-            good = false;
+            break; /* this one has not begun */
         }
+        no_return |= steps->step[i].no_return;
+        rc = step_run(op, &steps->step[i], err);
     }
-    if (no_return || !steps_undo(op, steps, i))
-        good = false;
-    return good ? rc : steps_unfinished(op, err);
+    if (!rc || steps_fail(op, steps, i, no_return))
+        return rc;
+    return steps_unfinished(op, err);
 }
 
 void steps_describe(const struct steps *steps, char ***lines_r, size_t *n_r)
@@ -150,8 +155,8 @@ void steps_describe(const struct steps *steps, char ***lines_r, size_t *n_r)
     *n_r = steps->n;
     *lines_r = xcalloc(steps->n, sizeof(**lines_r));
     for (size_t i = 0; i < steps->n; i++)
-        (*lines_r)[i] = xasprintf("%s: %s", steps->step[i].name,
-                                  steps->step[i].detail);
+        (*lines_r)[i] =
+            xasprintf("%s: %s", steps->step[i].name, steps->step[i].detail);
 }
 
 void steps_clear(struct steps *steps)
