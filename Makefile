@@ -126,7 +126,7 @@ FUZZ_SECONDS ?= 600
 # What it finds goes to build-fuzz/.
 fuzz: ## libFuzzer on each target; FUZZ_SECONDS=600
 	$(MAKE) B=build-fuzz CC=clang HARDEN=-fPIE FUZZ_MAIN= \
-	    EXTRA_CFLAGS='$(SANITIZE) -fsanitize=fuzzer-no-link' \
+	    EXTRA_CFLAGS='$(SANITIZE) -fsanitize=fuzzer-no-link -w' \
 	    LDFLAGS=-fsanitize=fuzzer fuzz-targets
 	@for t in $(FUZZ_BIN:$(B)/%=build-fuzz/%); do \
 	    mkdir -p $$t.corpus && \
