@@ -24,6 +24,7 @@ struct walk {
     const char *path;
     struct memory_image *image;
     off_t pos;
+    off_t at;         /* of what was read last */
     const char *what; /* the part we are in, for messages */
     bool have_pages;  /* libxc's stream has been seen: once, no more */
 };
@@ -33,7 +34,7 @@ static int walk_bad(const struct walk *w, struct xlsnap_error *err,
 {
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "memory image '%s' is damaged: %s at byte %lld", w->path,
-                       what, (long long)w->pos);
+                       what, (long long)w->at);
 }
 
 static int walk_truncated(const struct walk *w, struct xlsnap_error *err)
@@ -59,6 +60,7 @@ static int walk_read(struct walk *w, void *buf, size_t len,
                                  "cannot read memory image '%s'", w->path);
     if ((size_t)r != len)
         return walk_truncated(w, err);
+    w->at = w->pos;
     w->pos += len;
     return 0;
 }
@@ -108,7 +110,6 @@ static int walk_header(struct walk *w, struct xlsnap_error *err)
     rc = walk_read(w, &hdr, sizeof(hdr), err);
     if (rc)
         return rc;
-    w->pos = 0;
     if (memcmp(hdr.magic, magic, sizeof(magic)))
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "'%s' is not a memory image in xl's save format",
@@ -119,7 +120,6 @@ static int walk_header(struct walk *w, struct xlsnap_error *err)
         return walk_bad(w, err, "flags of a newer xl");
     if ((hdr.mandatory_flags & XL_SAVE_FLAGS_KNOWN) != XL_SAVE_FLAGS_KNOWN)
         return walk_bad(w, err, "an old format (no JSON config or stream 1)");
-    w->pos = sizeof(hdr);
     w->what = "domain's configuration";
     if (hdr.optional_data_len > w->image->bytes - w->pos)
         return walk_truncated(w, err);
@@ -138,15 +138,15 @@ static int walk_libxc_headers(struct walk *w, struct xlsnap_error *err)
         be32toh(ihdr.id) != LIBXC_STREAM_ID ||
         be32toh(ihdr.version) != LIBXC_STREAM_VERSION ||
         be16toh(ihdr.options) != 0)
-        return walk_bad(w, err, "no libxc stream of version 3 before");
+        return walk_bad(w, err, "no libxc stream of version 3");
     rc = walk_read(w, &dhdr, sizeof(dhdr), err);
     if (rc)
         return rc;
     if (le32toh(dhdr.type) != LIBXC_DOMAIN_PV &&
         le32toh(dhdr.type) != LIBXC_DOMAIN_HVM)
-        return walk_bad(w, err, "an unknown kind of domain before");
+        return walk_bad(w, err, "an unknown kind of domain");
     if (le16toh(dhdr.page_shift) != 12)
-        return walk_bad(w, err, "a wrong page size before");
+        return walk_bad(w, err, "a wrong page size");
     w->image->xen_major = le32toh(dhdr.xen_major);
     w->image->xen_minor = le32toh(dhdr.xen_minor);
     return 0;
@@ -166,13 +166,12 @@ static int walk_libxc(struct walk *w, struct xlsnap_error *err)
         if (rc)
             return rc;
         if (rec.length > LIBXC_RECORD_MAX_LENGTH)
-            return walk_bad(w, err, "a record of impossible length before");
+            return walk_bad(w, err, "a record of impossible length");
         rc = walk_skip(w, rec.length, err);
         if (rc)
             return rc;
     } while (rec.type != SR_RECORD_END);
-    return rec.length ? walk_bad(w, err, "an END record with a body before")
-                      : 0;
+    return rec.length ? walk_bad(w, err, "an END record with a body") : 0;
 }
 
 static int walk_libxl_record(struct walk *w, struct sr_record *rec,
@@ -183,11 +182,11 @@ static int walk_libxl_record(struct walk *w, struct sr_record *rec,
     if (rc)
         return rc;
     if (rec->type > LIBXL_RECORD_MAX_TYPE)
-        return walk_bad(w, err, "a record of unknown type before");
+        return walk_bad(w, err, "a record of unknown type");
     if (rec->type != LIBXL_RECORD_LIBXC_CONTEXT)
         return walk_skip(w, rec->length, err);
     if (rec->length || w->have_pages)
-        return walk_bad(w, err, "a wrong record before");
+        return walk_bad(w, err, "a wrong record");
     rc = walk_libxc(w, err);
     w->have_pages = true;
     w->what = "device model's state";
@@ -208,16 +207,17 @@ static int walk_libxl(struct walk *w, struct xlsnap_error *err)
     if (be64toh(hdr.ident) != LIBXL_STREAM_IDENT ||
         be32toh(hdr.version) != LIBXL_STREAM_VERSION ||
         be32toh(hdr.options) != 0)
-        return walk_bad(w, err, "no libxl stream of version 2 before");
+        return walk_bad(w, err, "no libxl stream of version 2");
     do {
         rc = walk_libxl_record(w, &rec, err);
         if (rc)
             return rc;
     } while (rec.type != SR_RECORD_END);
     if (rec.length)
-        return walk_bad(w, err, "an END record with a body before");
+        return walk_bad(w, err, "an END record with a body");
     if (!w->have_pages)
-        return walk_bad(w, err, "no domain's pages before");
+        return walk_bad(w, err, "an end without the domain's pages");
+    w->at = w->pos;
     if ((uint64_t)w->pos != w->image->bytes)
         return walk_bad(w, err, "something after the end of the stream");
     return 0;
