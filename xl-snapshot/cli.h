@@ -23,6 +23,7 @@ struct cli {
     char **argv;
     /* Set up by main for the commands. */
     const struct xlsnap_settings *settings;
+    bool running; /* the command line made sense, the command was begun */
 };
 
 struct cli_option {
@@ -37,7 +38,6 @@ struct command {
     const char *usage; /* what follows the name */
     const char *summary;
     const struct cli_option *const *options; /* NULL-terminated */
-    int min_args;
     int (*run)(struct cli *cli, struct xlsnap_error *err);
 };
 
@@ -53,7 +53,8 @@ const struct command *command_find(const char *name);
 int cli_parse(struct cli *cli, int argc, char **argv,
               struct xlsnap_error *err);
 /* Options before the command's name, as xl has them: -v -f -t -T -N.
- * Returns the index of the first other argument, or -XLSNAP_INVALID. */
+ * Returns the index of the command's name (argc: there is none), or
+ * -XLSNAP_INVALID. */
 int cli_parse_global(struct cli *cli, int argc, char **argv,
                      struct xlsnap_error *err);
 void cli_help_command(const struct command *command);

@@ -40,8 +40,13 @@ static int setup_signals(struct xlsnap_error *err)
     if (pipe2(cancel_pipe, O_CLOEXEC | O_NONBLOCK))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot make a pipe");
-    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-        sigaction(signals[i], &action, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        struct sigaction old;
+
+        /* nohup has SIGHUP ignored, a shell's background job SIGINT */
+        if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
+    }
     signal(SIGPIPE, SIG_IGN);
     return 0;
 }
@@ -69,13 +74,20 @@ static const char *own_path(void)
     return path;
 }
 
-static int parse_domid(const char *text, uint32_t *domid)
+static bool parse_domid(const char *text, uint32_t *domid)
 {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
 
     *domid = n;
-    return *text && !*end && n && n < 0x7ff0 ? 0 : -1;
+    return *text && !*end && n && n < 0x7ff0;
+}
+
+static bool parse_yes_no(const char *text, const char *yes, const char *no,
+                         bool *is_yes)
+{
+    *is_yes = !strcmp(text, yes);
+    return *is_yes || !strcmp(text, no);
 }
 
 /* `guard NAME DOMID UUID monitor|no-monitor`, `monitor NAME DOMID`: started
@@ -83,38 +95,44 @@ static int parse_domid(const char *text, uint32_t *domid)
 static int run_process(const struct xlsnap_settings *settings, int argc,
                        char **argv, struct xlsnap_error *err)
 {
-    bool guard = !strcmp(argv[1], "guard");
+    bool guard = !strcmp(argv[1], "guard"), monitor = false;
     struct xlsnap *xs;
     uint32_t domid;
     int rc;
 
-    if (argc != (guard ? 6 : 4) || parse_domid(argv[3], &domid))
-        return xlsnap_fail(err, XLSNAP_INVALID, "'%s' is not for you",
-                           argv[1]);
+    if (argc != (guard ? 6 : 4) || !parse_domid(argv[3], &domid) ||
+        (guard && !parse_yes_no(argv[5], "monitor", "no-monitor", &monitor)))
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "'%s' is for xl-snapshot's own use", argv[1]);
     rc = xlsnap_open(settings, &xs, err);
     if (rc)
         return rc;
-    rc = guard ? -xlsnap_guard_process(xs, domid, argv[4],
-                                       !strcmp(argv[5], "monitor"))
+    rc = guard ? -xlsnap_guard_process(xs, domid, argv[4], monitor)
                : -xlsnap_monitor_process(xs, domid);
     xlsnap_close(xs);
     return rc;
+}
+
+static int find_command(const char *name, const struct command **command_r,
+                        struct xlsnap_error *err)
+{
+    *command_r = command_find(name);
+    if (*command_r)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_INVALID,
+                       "unknown command '%s' (see 'xl-snapshot help')", name);
 }
 
 static int help(int argc, char **argv, struct xlsnap_error *err)
 {
     const struct command *command;
 
-    if (argc < 2) {
+    if (argc < 2)
         cli_help();
-        return 0;
-    }
-    command = command_find(argv[1]);
-    if (!command)
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "unknown command '%s' (see 'xl-snapshot help')",
-                           argv[1]);
-    cli_help_command(command);
+    else if (find_command(argv[1], &command, err))
+        return -err->code;
+    else
+        cli_help_command(command);
     return 0;
 }
 
@@ -129,20 +147,49 @@ static int run_command(struct cli *cli, int argc, char **argv,
     if (!strcmp(argv[0], "help") || !strcmp(argv[0], "--help") ||
         !strcmp(argv[0], "-h"))
         return help(argc, argv, err);
-    if (!strcmp(argv[0], "version") || !strcmp(argv[0], "--version"))
-        return printf("xl-snapshot %s, for Xen %s\n", XLSNAP_VERSION,
-                      XEN_BUILD_VERSION) < 0;
-    cli->command = command_find(argv[0]);
-    if (!cli->command)
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "unknown command '%s' (see 'xl-snapshot help')",
-                           argv[0]);
+    if (!strcmp(argv[0], "version") || !strcmp(argv[0], "--version")) {
+        printf("xl-snapshot %s, for Xen %s\n", XLSNAP_VERSION,
+               XEN_BUILD_VERSION);
+        return 0;
+    }
+    if (find_command(argv[0], &cli->command, err))
+        return -err->code;
     rc = cli_parse(cli, argc, argv, err);
     if (rc == 1) {
         cli_help_command(cli->command);
         return 0;
     }
-    return rc ? rc : cli->command->run(cli, err);
+    if (rc)
+        return rc;
+    cli->running = true;
+    return cli->command->run(cli, err);
+}
+
+/* Who asked for JSON gets it also for a command line that makes no sense. */
+static bool wants_json(char **argv)
+{
+    for (; *argv && strcmp(*argv, "--"); argv++)
+        if (!strcmp(*argv, "--json"))
+            return true;
+    return false;
+}
+
+/*
+ * Output that got lost is a failure if it was all that was asked for.  A
+ * snapshot that was taken is not undone by it: its status stays.  A reader who
+ * went away (`| head`) does not want to hear of it.
+ */
+static int close_stdout(const struct cli *cli, int rc)
+{
+    bool lost = ferror(stdout);
+
+    errno = 0;
+    if (!fclose(stdout) && !lost)
+        return rc;
+    if (errno != EPIPE)
+        fprintf(stderr, "xl-snapshot: cannot write to stdout%s%s\n",
+                errno ? ": " : "", errno ? strerror(errno) : "");
+    return rc || (cli->running && !cli->dryrun) ? rc : -XLSNAP_FAILED;
 }
 
 int main(int argc, char **argv)
@@ -161,6 +208,7 @@ int main(int argc, char **argv)
     } else {
         rc = setup_signals(&err);
         settings.cancel_fd = cancel_pipe[0];
+        cli.json = wants_json(argv);
         if (!rc)
             first = cli_parse_global(&cli, argc, argv, &err);
         rc = first < 0 ? first : rc;
@@ -174,8 +222,5 @@ int main(int argc, char **argv)
         output_error(&cli, &err);
     }
     xtl_logger_destroy(settings.logger);
-    if (fclose(stdout))
-        fprintf(stderr, "xl-snapshot: cannot write to stdout: %s\n",
-                strerror(errno));
-    return -rc;
+    return -close_stdout(&cli, rc);
 }

@@ -85,6 +85,7 @@ const struct cli_option opt_help = { 'h', "help", NULL, "show this help" };
 
 static void cli_set(struct cli *cli, int key, const char *arg)
 {
+    /* clang-format off */
     switch (key) {
     case 'd': cli->domain = arg; break;
     case 'p': cli->paused = true; break;
@@ -105,6 +106,7 @@ static void cli_set(struct cli *cli, int key, const char *arg)
     case OPT_ABANDON: cli->abandon = true; break;
     case OPT_JSON: cli->json = true; break;
     }
+    /* clang-format on */
 }
 
 #define OPTIONS_MAX 32
@@ -130,25 +132,35 @@ static void getopt_tables(const struct command *command, char *shorts,
     memset(longs, 0, sizeof(*longs));
 }
 
+/* What getopt_long did not like in argv[optind - 1]. */
 static int cli_bad_option(const struct cli *cli, int c, char **argv,
                           struct xlsnap_error *err)
 {
-    const char *name = cli->command->name;
+    const char *word = argv[optind - 1];
+    char letter[] = { '-', optopt, 0 };
+    const char *before = "unknown or ambiguous option", *behind = "";
 
-    if (c == ':')
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "option '%s' needs a value (see 'xl snapshot-%s "
-                           "--help')",
-                           argv[optind - 1], name);
-    if (optopt && optopt < 256)
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "unknown option '-%c' (see 'xl snapshot-%s "
-                           "--help')",
-                           optopt, name);
+    if (c == ':') {
+        before = "option";
+        behind = " needs a value";
+    } else if (strncmp(word, "--", 2)) {
+        before = "unknown option";
+        word = letter;
+    } else if (optopt) { /* it is known, so it is the value */
+        before = "option";
+        behind = " takes no value";
+    }
     return xlsnap_fail(err, XLSNAP_INVALID,
-                       "unknown, ambiguous or misused option '%s' (see 'xl "
-                       "snapshot-%s --help')",
-                       argv[optind - 1], name);
+                       "%s '%s'%s (see 'xl snapshot-%s --help')", before, word,
+                       behind, cli->command->name);
+}
+
+static bool command_takes(const struct command *command, int key)
+{
+    for (size_t i = 0; command->options[i]; i++)
+        if (command->options[i]->key == key)
+            return true;
+    return false;
 }
 
 static int cli_check(const struct cli *cli, struct xlsnap_error *err)
@@ -156,6 +168,10 @@ static int cli_check(const struct cli *cli, struct xlsnap_error *err)
     if (cli->internal && cli->external)
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "--internal and --external exclude each other");
+    /* xl -N snapshot-recover would not be dry */
+    if (cli->dryrun && !command_takes(cli->command, 'n'))
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "snapshot-%s has no dry run", cli->command->name);
     return 0;
 }
 
@@ -194,20 +210,31 @@ static int cli_set_global(struct cli *cli, char letter)
     return 0;
 }
 
+/* --help and its like are commands. */
+static bool is_global_option(const char *word)
+{
+    return word[0] == '-' && strcmp(word, "-h") && strcmp(word, "--help") &&
+           strcmp(word, "--version");
+}
+
 int cli_parse_global(struct cli *cli, int argc, char **argv,
                      struct xlsnap_error *err)
 {
     int i;
 
-    for (i = 1; i < argc && argv[i][0] == '-' && argv[i][1] != '-' &&
-                strcmp(argv[i], "-h");
-         i++)
-        for (const char *p = argv[i] + 1; p == argv[i] + 1 || *p; p++)
-            if (cli_set_global(cli, *p))
-                return xlsnap_fail(err, XLSNAP_INVALID,
-                                   "unknown option '%s' before the command "
-                                   "(see 'xl-snapshot help')",
-                                   argv[i]);
+    for (i = 1; i < argc && is_global_option(argv[i]); i++) {
+        const char *letter = argv[i] + 1;
+
+        if (!strcmp(argv[i], "--"))
+            return i + 1;
+        while (*letter && !cli_set_global(cli, *letter))
+            letter++;
+        if (*letter || !argv[i][1])
+            return xlsnap_fail(err, XLSNAP_INVALID,
+                               "unknown option '%s' before the command (see "
+                               "'xl-snapshot help')",
+                               argv[i]);
+    }
     return i;
 }
 
