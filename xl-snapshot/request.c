@@ -41,10 +41,48 @@ bool request_is_override(const char *word)
     return p > word && *p == '=';
 }
 
-static void set_string(char **field, const char *value)
+/*
+ * KEY=VALUE of a value that is taken to the letter: cfg_override would read a
+ * description that begins with '[' as a list.
+ */
+static char *assignment(const char *key, const char *value)
 {
-    free(*field);
-    *field = xstrdup(value);
+    char *text = xcalloc(strlen(key) + 2 * strlen(value) + 4, 1), *out;
+
+    out = text + sprintf(text, "%s=", key);
+    if (!*value || !strchr("\"'[ \t", *value)) {
+        strcpy(out, value);
+        return text;
+    }
+    *out++ = '"';
+    for (; *value; value++) {
+        if (strchr("\"\\\n\t", *value))
+            *out++ = '\\';
+        *out++ = *value == '\n' ? 'n' : *value == '\t' ? 't' : *value;
+    }
+    strcpy(out, "\"");
+    return text;
+}
+
+static int request_set(const char *key, const char *value,
+                       struct xlsnap_snapshot *s, struct cfg_origin *origin,
+                       struct xlsnap_error *err)
+{
+    cleanup_free char *text = assignment(key, value);
+
+    return cfg_override(text, s, origin, err);
+}
+
+/* "KEY=VALUE 'name=x': ..." was an option in truth. */
+static void blame_option(struct xlsnap_error *err)
+{
+    static const char is[] = "KEY=VALUE '", be[] = "option '--";
+    size_t len = strlen(is);
+
+    if (strncmp(err->msg, is, len))
+        return;
+    memmove(err->msg + strlen(be), err->msg + len, strlen(err->msg + len) + 1);
+    memcpy(err->msg, be, strlen(be));
 }
 
 /* The options, which override everything. */
@@ -52,6 +90,9 @@ static int request_options(const struct cli *cli, struct xlsnap_snapshot *s,
                            struct cfg_origin *origin,
                            struct xlsnap_error *err)
 {
+    const char *type = cli->internal   ? "internal"
+                       : cli->external ? "external"
+                                       : NULL;
     struct {
         const char *key, *value;
     } const opts[] = {
@@ -61,19 +102,15 @@ static int request_options(const struct cli *cli, struct xlsnap_snapshot *s,
         { "description", cli->description },
         { "compress", cli->compress },
         { "live", cli->live ? "1" : NULL },
-        { "type", cli->internal ? "internal"
-                                : (cli->external ? "external" : NULL) },
+        { "type", type },
     };
     int rc = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(opts) && !rc; i++) {
-        cleanup_free char *text = NULL;
-
-        if (!opts[i].value)
-            continue;
-        text = xasprintf("%s=%s", opts[i].key, opts[i].value);
-        rc = cfg_override(text, s, origin, err);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(opts) && !rc; i++)
+        if (opts[i].value)
+            rc = request_set(opts[i].key, opts[i].value, s, origin, err);
+    if (rc)
+        blame_option(err);
     return rc;
 }
 
@@ -102,7 +139,7 @@ static int request_parse(const struct cli *cli, struct xlsnap_snapshot *s,
         if (request_is_config(word))
             rc = request_read_config(word, s, origin, err);
         else
-            set_string(&s->domain, word);
+            rc = request_set("domain", word, s, origin, err);
     }
     for (; i < cli->argc && !rc; i++) {
         if (request_is_override(cli->argv[i]))
@@ -122,29 +159,70 @@ static int request_parse(const struct cli *cli, struct xlsnap_snapshot *s,
     return rc;
 }
 
+/* "web1.cfg:3: " or "" when it was given on the command line. */
+static char *origin_text(const struct cfg_origin *origin, const char *key)
+{
+    int line = origin->line[cfg_key(key)];
+
+    return line > 0 ? xasprintf("%s:%d: ", origin->file, line) : xstrdup("");
+}
+
+/* A request must not claim what only a snapshot that was taken can say. */
+static int request_check_keys(const struct xlsnap_snapshot *s,
+                              const struct cfg_origin *origin,
+                              struct xlsnap_error *err)
+{
+    static const char *const keys[] = { "uuid", "memory_digest",
+                                        "creation_time" };
+    cleanup_free char *where = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (origin->line[cfg_key(keys[i])] < 0)
+            continue;
+        where = origin_text(origin, keys[i]);
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "%s'%s' belongs to snapshot.cfg only", where,
+                           keys[i]);
+    }
+    for (size_t i = 0; i < s->n_disks; i++) {
+        if (!s->disks[i].source)
+            continue;
+        where = origin_text(origin, "disks");
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "%sdisk '%s': source= belongs to snapshot.cfg only",
+                           where, s->disks[i].vdev);
+    }
+    return 0;
+}
+
+/* Does it describe a snapshot that was taken? */
+static bool is_complete(const struct xlsnap_snapshot *s)
+{
+    return s->uuid && s->memory_digest;
+}
+
 int request_create(const struct cli *cli, struct xlsnap_snapshot *snap,
                    struct xlsnap_error *err)
 {
     struct cfg_origin origin;
     int rc = request_parse(cli, snap, &origin, err);
 
-    if (!rc && (snap->uuid || snap->memory_digest))
+    if (!rc && origin.file && is_complete(snap))
         rc = xlsnap_fail(err, XLSNAP_INVALID,
                          "'%s' is the snapshot.cfg of a snapshot that exists; "
                          "create needs a config of yours",
-                         origin.file ? origin.file : "the config");
+                         origin.file);
+    if (!rc)
+        rc = request_check_keys(snap, &origin, err);
     cfg_origin_clear(&origin);
     return rc;
 }
 
 /* ---- revert ---- */
 
-/* "web1.cfg:3: " or "" when it was an option. */
-static char *origin_text(const struct cfg_origin *origin, const char *key)
+static bool is_id(const char *domain)
 {
-    int line = origin->line[cfg_key(key)];
-
-    return line > 0 ? xasprintf("%s:%d: ", origin->file, line) : xstrdup("");
+    return domain[strspn(domain, "0123456789")] == 0;
 }
 
 static int contradicts(const struct cfg_origin *origin, const char *key,
@@ -196,10 +274,9 @@ static int request_compare(const struct xlsnap_snapshot *asked,
                            const struct xlsnap_snapshot *is,
                            struct xlsnap_error *err)
 {
-    bool by_id = asked->domain[strspn(asked->domain, "0123456789")] == 0;
     int rc = 0;
 
-    if (!by_id)
+    if (!is_id(asked->domain))
         rc = contradicts(origin, "domain", asked->domain, is->domain, err);
     if (!rc)
         rc = contradicts(origin, "name", asked->name, is->name, err);
@@ -207,6 +284,11 @@ static int request_compare(const struct xlsnap_snapshot *asked,
         rc = contradicts(origin, "path", asked->path, is->path, err);
     if (!rc)
         rc = contradicts(origin, "memory", asked->memory, is->memory, err);
+    if (!rc)
+        rc = contradicts(origin, "uuid", asked->uuid, is->uuid, err);
+    if (!rc)
+        rc = contradicts(origin, "memory_digest", asked->memory_digest,
+                         is->memory_digest, err);
     for (size_t i = 0; i < asked->n_disks && !rc; i++)
         rc = disk_contradicts(
             origin, &asked->disks[i],
@@ -214,25 +296,59 @@ static int request_compare(const struct xlsnap_snapshot *asked,
     return rc;
 }
 
-/* Without name and path nothing says which: show what there is. */
-static int request_list_known(const char *domain, struct xlsnap_error *err)
+/* Escaped, so that glob takes it to the letter. */
+static char *glob_escape(const char *text)
 {
-    cleanup_free char *pattern =
-        xasprintf(XLSNAP_SNAPSHOT_DIR "/%s/*/snapshot.cfg", domain);
-    cleanup_free char *list = xstrdup("");
-    glob_t found;
+    char *escaped = xcalloc(2 * strlen(text) + 1, 1), *out = escaped;
 
-    if (strchr(domain, '/') || glob(pattern, 0, NULL, &found))
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "which snapshot? give name= or path=, or its "
-                           "snapshot.cfg (none was found as %s)",
-                           pattern);
-    for (size_t i = 0; i < found.gl_pathc; i++) {
-        char *longer = xasprintf("%s %s", list, found.gl_pathv[i]);
+    for (; *text; text++) {
+        if (strchr("*?[\\", *text))
+            *out++ = '\\';
+        *out++ = *text;
+    }
+    return escaped;
+}
+
+#define LIST_MAX 8
+
+/* " PATH PATH (and 3 more)" */
+static char *list_text(const glob_t *found)
+{
+    size_t n = found->gl_pathc < LIST_MAX ? found->gl_pathc : LIST_MAX;
+    char *list = xstrdup("");
+
+    for (size_t i = 0; i < n; i++) {
+        char *longer = xasprintf("%s %s", list, found->gl_pathv[i]);
 
         free(list);
         list = longer;
     }
+    if (n < found->gl_pathc) {
+        char *longer =
+            xasprintf("%s (and %zu more)", list, found->gl_pathc - n);
+
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+/* Without name and path nothing says which: show what there is. */
+static int request_list_known(const char *domain, struct xlsnap_error *err)
+{
+    cleanup_free char *escaped = glob_escape(domain);
+    cleanup_free char *pattern =
+        xasprintf(XLSNAP_SNAPSHOT_DIR "/%s/*/snapshot.cfg", escaped);
+    cleanup_free char *list = NULL;
+    glob_t found;
+
+    if (glob(pattern, 0, NULL, &found))
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "which snapshot? give name= or path=, or its "
+                           "snapshot.cfg (none was found as "
+                           XLSNAP_SNAPSHOT_DIR "/%s/*/snapshot.cfg)",
+                           domain);
+    list = list_text(&found);
     globfree(&found);
     return xlsnap_fail(err, XLSNAP_INVALID,
                        "which snapshot? give name= or path=, or one of:%s",
@@ -242,48 +358,71 @@ static int request_list_known(const char *domain, struct xlsnap_error *err)
 static int request_config_path(const struct xlsnap_snapshot *asked,
                                char **file_r, struct xlsnap_error *err)
 {
-    if (asked->path)
+    if (asked->path) {
         *file_r = xasprintf("%s/snapshot.cfg", asked->path);
-    else if (!asked->name)
+        return 0;
+    }
+    if (is_id(asked->domain))
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "snapshots are filed by the domain's name, not its "
+                           "id '%s': give the name, path= or the snapshot.cfg",
+                           asked->domain);
+    if (strchr(asked->domain, '/') || asked->domain[0] == '.')
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "domain name '%s' is no name for a directory; say "
+                           "where the snapshot is (path=)",
+                           asked->domain);
+    if (!asked->name)
         return request_list_known(asked->domain, err);
-    else
-        *file_r = xasprintf(XLSNAP_SNAPSHOT_DIR "/%s/%s/snapshot.cfg",
-                            asked->domain, asked->name);
+    *file_r = xasprintf(XLSNAP_SNAPSHOT_DIR "/%s/%s/snapshot.cfg",
+                        asked->domain, asked->name);
     return 0;
 }
 
-static bool is_complete(const struct xlsnap_snapshot *s)
+static int request_read_complete(const char *file, struct xlsnap_snapshot *s,
+                                 struct xlsnap_error *err)
 {
-    return s->uuid && s->memory_digest;
+    int rc = cfg_read(file, s, NULL, err);
+
+    if (rc || is_complete(s))
+        return rc;
+    return xlsnap_fail(err, XLSNAP_INVALID,
+                       "'%s' is not a snapshot.cfg that snapshot-create wrote "
+                       "(uuid or memory_digest is missing)",
+                       file);
 }
 
-static int request_follow(struct xlsnap_snapshot *asked,
+static int request_follow(const struct xlsnap_snapshot *asked,
                           const struct cfg_origin *origin,
                           struct xlsnap_snapshot *snap,
                           struct xlsnap_error *err)
 {
     cleanup_free char *file = NULL;
-    int rc = request_config_path(asked, &file, err);
+    int rc = request_check_keys(asked, origin, err);
 
     if (!rc)
-        rc = cfg_read(file, snap, NULL, err);
-    if (!rc && !is_complete(snap))
-        rc = xlsnap_fail(err, XLSNAP_INVALID,
-                         "'%s' is not a snapshot.cfg that snapshot-create "
-                         "wrote (uuid or memory_digest is missing)",
-                         file);
+        rc = request_config_path(asked, &file, err);
+    if (!rc)
+        rc = request_read_complete(file, snap, err);
     return rc ? rc : request_compare(asked, origin, snap, err);
 }
 
 /* What overrides and options said of a snapshot.cfg may only agree with it. */
-static int request_agree(const struct cli *cli, struct xlsnap_snapshot *asked,
+static int request_agree(const struct xlsnap_snapshot *asked,
                          const struct cfg_origin *origin,
                          struct xlsnap_snapshot *snap,
                          struct xlsnap_error *err)
 {
-    int rc = cfg_read(cli->argv[0], snap, NULL, err);
+    int rc = request_read_complete(origin->file, snap, err);
 
     return rc ? rc : request_compare(asked, origin, snap, err);
+}
+
+/* Was there a file with a key that only snapshot.cfg has? */
+static bool is_snapshot_cfg(const struct cfg_origin *origin)
+{
+    return origin->file && (origin->line[cfg_key("uuid")] > 0 ||
+                            origin->line[cfg_key("memory_digest")] > 0);
 }
 
 int request_snapshot(const struct cli *cli, struct xlsnap_snapshot *snap,
@@ -300,8 +439,8 @@ int request_snapshot(const struct cli *cli, struct xlsnap_snapshot *snap,
                            cli->command->name);
     xlsnap_snapshot_init(&asked);
     rc = request_parse(cli, &asked, &origin, err);
-    if (!rc && is_complete(&asked))
-        rc = request_agree(cli, &asked, &origin, snap, err);
+    if (!rc && is_snapshot_cfg(&origin))
+        rc = request_agree(&asked, &origin, snap, err);
     else if (!rc)
         rc = request_follow(&asked, &origin, snap, err);
     cfg_origin_clear(&origin);
