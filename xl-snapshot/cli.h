@@ -50,8 +50,7 @@ const struct command *command_find(const char *name);
  * options.c: fills *cli from the arguments after the command's name.
  * 0; 1 when help was asked for; or -XLSNAP_INVALID.
  */
-int cli_parse(struct cli *cli, int argc, char **argv,
-              struct xlsnap_error *err);
+int cli_parse(struct cli *cli, int argc, char **argv, struct xlsnap_error *err);
 /* Options before the command's name, as xl has them: -v -f -t -T -N.
  * Returns the index of the command's name (argc: there is none), or
  * -XLSNAP_INVALID. */

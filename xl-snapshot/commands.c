@@ -8,22 +8,23 @@
 #include "util.h"
 
 static const struct cli_option *const create_options[] = {
-    &opt_domain,   &opt_live,     &opt_internal,    &opt_external,
-    &opt_path,     &opt_name,     &opt_description, &opt_compress,
-    &opt_paused,   &opt_dryrun,   &opt_json,        &opt_force,
-    &opt_quiet,    &opt_verbose,  &opt_cr,          &opt_help,
+    &opt_domain, &opt_live,    &opt_internal,    &opt_external,
+    &opt_path,   &opt_name,    &opt_description, &opt_compress,
+    &opt_paused, &opt_dryrun,  &opt_json,        &opt_force,
+    &opt_quiet,  &opt_verbose, &opt_cr,          &opt_help,
     NULL,
 };
 
 static const struct cli_option *const revert_options[] = {
-    &opt_domain, &opt_paused_restore, &opt_no_monitor, &opt_keep,
-    &opt_dryrun, &opt_json,           &opt_force,      &opt_quiet,
-    &opt_verbose, &opt_cr,            &opt_help,       NULL,
+    &opt_domain, &opt_paused_restore, &opt_no_monitor,
+    &opt_keep,   &opt_dryrun,         &opt_json,
+    &opt_force,  &opt_quiet,          &opt_verbose,
+    &opt_cr,     &opt_help,           NULL,
 };
 
 static const struct cli_option *const recover_options[] = {
-    &opt_domain, &opt_abandon, &opt_json, &opt_quiet,
-    &opt_verbose, &opt_help,   NULL,
+    &opt_domain,  &opt_abandon, &opt_json, &opt_quiet,
+    &opt_verbose, &opt_help,    NULL,
 };
 
 const struct command commands[] = {

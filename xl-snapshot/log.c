@@ -53,9 +53,9 @@ static void log_vmessage(struct xentoollog_logger *logger,
     fputc('\n', stderr);
 }
 
-static void log_progress(struct xentoollog_logger *logger,
-                         const char *context, const char *doing_what,
-                         int percent, unsigned long done, unsigned long total)
+static void log_progress(struct xentoollog_logger *logger, const char *context,
+                         const char *doing_what, int percent,
+                         unsigned long done, unsigned long total)
 {
     struct log *log = (struct log *)logger;
     int width;

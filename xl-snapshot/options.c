@@ -24,6 +24,7 @@ enum {
     OPT_JSON,
 };
 
+/* clang-format off */
 const struct cli_option opt_domain = {
     'd', "domain", "DOMAIN", "the domain, by name or id (overrides the config)"
 };
@@ -81,7 +82,10 @@ const struct cli_option opt_verbose = {
 const struct cli_option opt_cr = {
     't', NULL, NULL, "show progress also when stderr is no terminal"
 };
-const struct cli_option opt_help = { 'h', "help", NULL, "show this help" };
+const struct cli_option opt_help = {
+    'h', "help", NULL, "show this help"
+};
+/* clang-format on */
 
 static void cli_set(struct cli *cli, int key, const char *arg)
 {
@@ -125,8 +129,7 @@ static void getopt_tables(const struct command *command, char *shorts,
                 *shorts++ = ':';
         }
         if (o->name)
-            *longs++ = (struct option){ o->name, o->arg != NULL, NULL,
-                                        o->key };
+            *longs++ = (struct option){ o->name, o->arg != NULL, NULL, o->key };
     }
     *shorts = 0;
     memset(longs, 0, sizeof(*longs));
@@ -170,13 +173,12 @@ static int cli_check(const struct cli *cli, struct xlsnap_error *err)
                            "--internal and --external exclude each other");
     /* xl -N snapshot-recover would not be dry */
     if (cli->dryrun && !command_takes(cli->command, 'n'))
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "snapshot-%s has no dry run", cli->command->name);
+        return xlsnap_fail(err, XLSNAP_INVALID, "snapshot-%s has no dry run",
+                           cli->command->name);
     return 0;
 }
 
-int cli_parse(struct cli *cli, int argc, char **argv,
-              struct xlsnap_error *err)
+int cli_parse(struct cli *cli, int argc, char **argv, struct xlsnap_error *err)
 {
     char shorts[2 * OPTIONS_MAX + 2];
     struct option longs[OPTIONS_MAX + 1];
@@ -240,11 +242,11 @@ int cli_parse_global(struct cli *cli, int argc, char **argv,
 
 static void help_option(const struct cli_option *o)
 {
+    const char *behind = o->name ? ", " : (o->arg ? " " : "");
     char left[64] = "", letter[8] = "";
 
     if (o->key < 256)
-        snprintf(letter, sizeof(letter), "-%c%s", o->key,
-                 o->name ? ", " : o->arg ? " " : "");
+        snprintf(letter, sizeof(letter), "-%c%s", o->key, behind);
     snprintf(left, sizeof(left), "%s%s%s%s%s", letter, o->name ? "--" : "",
              o->name ? o->name : "", o->name && o->arg ? "=" : "",
              o->arg ? o->arg : "");

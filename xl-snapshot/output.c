@@ -163,8 +163,7 @@ void output_error(const struct cli *cli, const struct xlsnap_error *err)
         return;
     w = json_writer_new(true);
     json_open_object(w, NULL);
-    json_put_string(w, "operation",
-                    cli->command ? cli->command->name : NULL);
+    json_put_string(w, "operation", cli->command ? cli->command->name : NULL);
     json_open_object(w, "error");
     json_put_int(w, "code", err->code);
     json_put_string(w, "message", err->msg);

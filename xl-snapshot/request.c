@@ -28,8 +28,7 @@ bool request_is_config(const char *word)
     struct stat st;
 
     return strchr(word, '/') || ends_with(word, ".cfg") ||
-           ends_with(word, ".xml") ||
-           (!stat(word, &st) && S_ISREG(st.st_mode));
+           ends_with(word, ".xml") || (!stat(word, &st) && S_ISREG(st.st_mode));
 }
 
 bool request_is_override(const char *word)
@@ -87,8 +86,7 @@ static void blame_option(struct xlsnap_error *err)
 
 /* The options, which override everything. */
 static int request_options(const struct cli *cli, struct xlsnap_snapshot *s,
-                           struct cfg_origin *origin,
-                           struct xlsnap_error *err)
+                           struct cfg_origin *origin, struct xlsnap_error *err)
 {
     const char *type = cli->internal   ? "internal"
                        : cli->external ? "external"
@@ -256,12 +254,10 @@ static int disk_contradicts(const struct cfg_origin *origin,
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "%sdisk '%s': '%s%s%s' contradicts the snapshot's "
                            "own '%s%s%s'",
-                           where, asked->vdev, method,
-                           asked->target ? " " : "",
+                           where, asked->vdev, method, asked->target ? " " : "",
                            asked->target ? asked->target : "",
                            xlsnap_method_name(is->method),
-                           is->target ? " " : "",
-                           is->target ? is->target : "");
+                           is->target ? " " : "", is->target ? is->target : "");
     return 0;
 }
 
@@ -343,11 +339,12 @@ static int request_list_known(const char *domain, struct xlsnap_error *err)
     glob_t found;
 
     if (glob(pattern, 0, NULL, &found))
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "which snapshot? give name= or path=, or its "
-                           "snapshot.cfg (none was found as "
-                           XLSNAP_SNAPSHOT_DIR "/%s/*/snapshot.cfg)",
-                           domain);
+        return xlsnap_fail(
+            err, XLSNAP_INVALID,
+            "which snapshot? give name= or path=, or its "
+            "snapshot.cfg (none was found as " XLSNAP_SNAPSHOT_DIR
+            "/%s/*/snapshot.cfg)",
+            domain);
     list = list_text(&found);
     globfree(&found);
     return xlsnap_fail(err, XLSNAP_INVALID,
@@ -410,8 +407,7 @@ static int request_follow(const struct xlsnap_snapshot *asked,
 /* What overrides and options said of a snapshot.cfg may only agree with it. */
 static int request_agree(const struct xlsnap_snapshot *asked,
                          const struct cfg_origin *origin,
-                         struct xlsnap_snapshot *snap,
-                         struct xlsnap_error *err)
+                         struct xlsnap_snapshot *snap, struct xlsnap_error *err)
 {
     int rc = request_read_complete(origin->file, snap, err);
 

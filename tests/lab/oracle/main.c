@@ -15,8 +15,14 @@
 #include <unistd.h>
 
 struct options opt = {
-    .interval = 100, .slots = 512, .sample = 2, .scan_every = 1000,
-    .flush = 1, .tick = 5, .gap = 50, .dirty_set = 16,
+    .interval = 100,
+    .slots = 512,
+    .sample = 2,
+    .scan_every = 1000,
+    .flush = 1,
+    .tick = 5,
+    .gap = 50,
+    .dirty_set = 16,
 };
 atomic_bool stopping, scan_wanted;
 atomic_uint leave_cmd;
@@ -26,11 +32,16 @@ static const struct {
     const char *name;
     unsigned *value;
 } table[] = {
-    { "interval", &opt.interval },  { "slots", &opt.slots },
-    { "sample", &opt.sample },      { "scan-every", &opt.scan_every },
-    { "flush", &opt.flush },        { "tick", &opt.tick },
-    { "gap", &opt.gap },            { "dirty-mb-s", &opt.dirty_mb_s },
-    { "dirty-set", &opt.dirty_set }, { "dirty-random", &opt.dirty_random },
+    { "interval", &opt.interval },
+    { "slots", &opt.slots },
+    { "sample", &opt.sample },
+    { "scan-every", &opt.scan_every },
+    { "flush", &opt.flush },
+    { "tick", &opt.tick },
+    { "gap", &opt.gap },
+    { "dirty-mb-s", &opt.dirty_mb_s },
+    { "dirty-set", &opt.dirty_set },
+    { "dirty-random", &opt.dirty_random },
     { "rounds", &opt.rounds },
 };
 

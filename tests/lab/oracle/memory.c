@@ -51,8 +51,7 @@ static void dirty(size_t n)
     static uint64_t seed = 1;
 
     while (n--) {
-        size_t i = opt.dirty_random ? mix64(seed++) % npages
-                                    : next++ % npages;
+        size_t i = opt.dirty_random ? mix64(seed++) % npages : next++ % npages;
 
         page_check(i);
         page_write(i);

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define MAGIC 0x314c4341524f5358ULL     /* "XSORACL1" */
+#define MAGIC 0x314c4341524f5358ULL /* "XSORACL1" */
 #define WORDS (RECORD_SIZE / sizeof(uint64_t))
 
 struct record {
@@ -110,5 +110,5 @@ const char *record_check(const void *buf, const struct ident *id)
         return "foreign";
     if (found.number != id->number)
         return found.number > id->number ? "newer" : "older";
-    return "foreign";       /* the number is right, the instant is not */
+    return "foreign"; /* the number is right, the instant is not */
 }

@@ -20,10 +20,10 @@
 #define QUEUE 512
 #define LINE 160
 #define STATUS_MS 250
-#define CORRUPT_LINES 64        /* more are counted, not printed */
+#define CORRUPT_LINES 64 /* more are counted, not printed */
 
 static char queue[QUEUE][LINE];
-static unsigned head, tail;     /* tail - head lines wait */
+static unsigned head, tail; /* tail - head lines wait */
 static unsigned dropped;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
@@ -66,8 +66,8 @@ void report_corrupt(const char *where, const char *slot, uint64_t expected,
     if (atomic_fetch_add(&corrupt, 1) >= CORRUPT_LINES)
         return;
     report("ORACLE CORRUPT disk=%s slot=%s expected=%llu found=%llu kind=%s",
-           where, slot, (unsigned long long)expected,
-           (unsigned long long)found, kind);
+           where, slot, (unsigned long long)expected, (unsigned long long)found,
+           kind);
 }
 
 void report_drain(void)
@@ -112,8 +112,8 @@ static void status(void)
     double up = now_ns(CLOCK_BOOTTIME) / 1e9;
     double mb = atomic_load(&dirtied) / 256.0;
 
-    report("ORACLE n=%llu corrupt=%llu up=%.1f dirty=%.0f",
-           atomic_load(&last), atomic_load(&corrupt), up, mb);
+    report("ORACLE n=%llu corrupt=%llu up=%.1f dirty=%.0f", atomic_load(&last),
+           atomic_load(&corrupt), up, mb);
 }
 
 void *status_thread(void *arg)

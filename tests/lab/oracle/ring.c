@@ -11,7 +11,7 @@
  * no holes, the same newest number on all disks or one more on the first
  * ones. Everything is read and written with O_DIRECT, and flushed in order.
  */
-#define _GNU_SOURCE             /* O_DIRECT */
+#define _GNU_SOURCE /* O_DIRECT */
 #include "oracle.h"
 
 #include <errno.h>
@@ -26,29 +26,29 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AREA 65536              /* where the slots begin */
-#define GROUP 16                /* places side by side, read at once in scans */
+#define AREA 65536 /* where the slots begin */
+#define GROUP 16   /* places side by side, read at once in scans */
 
 struct slot {
-    uint64_t number, stamp;     /* what it must hold */
-    bool bad;                   /* reported; silent until written again */
+    uint64_t number, stamp; /* what it must hold */
+    bool bad;               /* reported; silent until written again */
 };
 
 struct disk {
     const char *name;
     int fd;
-    uint64_t stride;            /* bytes from one group to the next */
+    uint64_t stride; /* bytes from one group to the next */
     struct slot *slots;
     struct slot super;
-    uint64_t newest;            /* found at start */
+    uint64_t newest; /* found at start */
 };
 
 static struct disk disks[MAX_DISKS];
 static unsigned ndisks;
 static uint64_t run;
-static unsigned sampled;        /* the slot that the sample comes to next */
-static uint32_t *slot_at;       /* the slot in each place */
-static uint32_t *place_of;      /* and the other way round */
+static unsigned sampled;   /* the slot that the sample comes to next */
+static uint32_t *slot_at;  /* the slot in each place */
+static uint32_t *place_of; /* and the other way round */
 static _Alignas(RECORD_SIZE) unsigned char buffer[GROUP * RECORD_SIZE];
 
 static struct slot *slot_of(struct disk *disk, uint32_t s)
@@ -61,9 +61,13 @@ static struct ident ident_of(struct disk *disk, uint32_t s)
     const struct slot *slot = slot_of(disk, s);
 
     return (struct ident){
-        .run = run, .number = slot->number, .stamp = slot->stamp,
-        .disk = disk - disks, .slot = s,
-        .disks = ndisks, .slots = opt.slots,
+        .run = run,
+        .number = slot->number,
+        .stamp = slot->stamp,
+        .disk = disk - disks,
+        .slot = s,
+        .disks = ndisks,
+        .slots = opt.slots,
     };
 }
 
@@ -102,8 +106,8 @@ static void io_failed(const struct disk *disk, const char *what, ssize_t n)
 
 static bool read_slots(struct disk *disk, uint32_t s, unsigned count)
 {
-    ssize_t n = pread(disk->fd, buffer, count * RECORD_SIZE,
-                      offset_of(disk, s));
+    ssize_t n =
+        pread(disk->fd, buffer, count * RECORD_SIZE, offset_of(disk, s));
 
     if (n != count * RECORD_SIZE)
         io_failed(disk, "read", n);
