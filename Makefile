@@ -17,7 +17,7 @@ CC       ?= gcc
 CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wwrite-strings -Wformat=2 -Wno-format-nonliteral -Wundef -Wno-unused-parameter -Werror
-HARDEN   := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+HARDEN   ?= -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
             -DLIBXL_API_VERSION=0x041400 -DXLSNAP_VERSION='"$(VERSION)"' \
             -DXEN_BUILD_VERSION='"$(XEN_VERSION)"' -DSBINDIR='"$(SBINDIR)"'
@@ -87,14 +87,24 @@ $(B)/man/%: docs/%.pod
 
 # ---- tests ----
 
-.PHONY: check check-unit check-fuzz-corpus check-cli check-asan
-check: check-unit check-fuzz-corpus check-cli ## all tests that need no Xen
+.PHONY: check check-unit check-fuzz-corpus check-cli check-xen check-all \
+        check-asan unit-tests
+check: ## all tests that need no Xen
+	@tests/run unit fuzz cli
 
-check-unit: $(UNIT_BIN) ## the library and cfg/, with cmocka
-	@for t in $(UNIT_BIN); do $$t || exit 1; done
+check-xen: ## the tests on a real Xen, in the lab
+	@tests/run xen
 
-check-cli: all ## the commands as a user meets them, where no Xen is
-	bats tests/cli
+check-all: deps ## installs what is needed, then all tests
+	@tests/run unit fuzz cli xen
+
+check-unit: ## the library and cfg/, with cmocka
+	@tests/run unit
+
+check-cli: ## the commands as a user meets them, where no Xen is
+	@tests/run cli
+
+unit-tests: $(UNIT_BIN)
 
 # The target fuzz_NAME.c and what it was fed, corpus/NAME.  FUZZ_MAIN runs it
 # over files; libFuzzer has a main of its own.
@@ -108,18 +118,14 @@ $(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(CFG_OBJ) $(LIB_OBJ)
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ_BIN)
 
-check-fuzz-corpus: $(FUZZ_BIN) ## every input that fuzzing has kept
-	@for t in $(FUZZ_BIN); do \
-	    echo "replay $$t"; \
-	    $$t tests/fuzz/corpus/$${t##*/}/* || exit 1; \
-	done
+check-fuzz-corpus: ## every input that fuzzing has kept
+	@tests/run fuzz
 
 SANITIZE := -fno-omit-frame-pointer -fsanitize=address,undefined \
             -fno-sanitize-recover=all
 
 check-asan: ## the same in C, with AddressSanitizer and UBSan
-	$(MAKE) B=build-asan HARDEN=-fPIE EXTRA_CFLAGS='$(SANITIZE)' \
-	    check-unit check-fuzz-corpus
+	B=build-asan HARDEN=-fPIE EXTRA_CFLAGS='$(SANITIZE)' tests/run unit fuzz
 
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz
@@ -133,6 +139,12 @@ fuzz: ## libFuzzer on each target; FUZZ_SECONDS=600
 	    $$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$$t. \
 	        $$t.corpus tests/fuzz/corpus/$${t##*/} || exit 1; \
 	done
+
+# ---- what the machine must have ----
+
+.PHONY: deps
+deps: ## installs Debian's packages that building and testing need
+	@tests/install-deps
 
 # ---- style ----
 

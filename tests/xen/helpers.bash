@@ -148,11 +148,16 @@ assert_tags()
         fail "tags are not '$*' but: $(snapshot_tags | tr '\n' ' ')"
 }
 
+assert_no_tag()
+{
+    ! snapshot_tags | grep -qxF "$1" || fail "tag $1 is there"
+}
+
 # No trace of snapshot NAME: no file, tag or record.
 assert_no_trace()
 {
     [ ! -e "$snapshots/$guest/$1" ] || fail "$snapshots/$guest/$1 is left"
-    ! snapshot_tags | grep -qxF "$1" || fail "tag $1 is left"
+    assert_no_tag "$1"
     assert_nothing_pending
 }
 

@@ -108,7 +108,7 @@ damaged()
 @test "a path that holds a snapshot already is refused" {
     snap create "$guest" name=new "path=$good"
     assert_refused "'$good/snapshot.cfg' exists already"
-    ! snapshot_tags | grep -qx new
+    assert_no_tag new
 }
 
 @test "a path on a file system mounted read-only is refused" {
@@ -190,7 +190,7 @@ damaged()
     assert_says "holds domain '$guest'"
     assert_untouched
     [ -f "$snapshots/$guest/first/snapshot.cfg" ]
-    ! snapshot_tags | grep -qx second
+    assert_no_tag second
 }
 
 @test "a disk that another process has open is not reverted" {

@@ -1,0 +1,175 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A create that is cut off: by signals, by kill -9, by a full disk. The guest
+# must run on, and recover must bring things to exactly before or after.
+
+load helpers
+
+setup_file()
+{
+    guest_new
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+setup()
+{
+    guest_fresh
+}
+
+suspended()
+{
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 4, 1) }')" = s ]
+}
+
+image_being_written()
+{
+    compgen -G "$snapshots/$guest/$1/memory.save.new-*" >/dev/null
+}
+
+# start_create NAME: in the background, back when the guest stands still.
+start_create()
+{
+    xl snapshot-create "$guest" "name=$1" 2>"$BATS_TEST_TMPDIR/err" \
+        >"$BATS_TEST_TMPDIR/out" 3>&- &
+    creator=$!
+    until_true 30 suspended
+    image_being_written "$1"
+}
+
+end_create()
+{
+    status=0
+    wait "$creator" || status=$?
+    stderr=$(cat "$BATS_TEST_TMPDIR/err")
+}
+
+guards()
+{
+    pgrep -f "^xl-snapshot guard $guest "
+}
+
+no_guard()
+{
+    ! guards >/dev/null
+}
+
+@test "a terminated create resumes the guest and leaves no trace" {
+    start_create cut
+    kill -TERM "$creator"
+    end_create
+    assert_status 1
+    assert_says "cancelled"
+    assert_sound
+    assert_no_trace cut
+    assert_monitored
+    no_guard
+}
+
+@test "Ctrl-C reaches the whole process group and still leaves no trace" {
+    setsid xl snapshot-create "$guest" name=cut 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    until_true 30 suspended
+    kill -INT -- "-$(pgrep -f "^xl-snapshot snapshot-create $guest|snapshot-create $guest name=cut" | head -n 1)"
+    wait $! || status=$?
+    stderr=$(cat "$BATS_TEST_TMPDIR/err")
+    assert_status 1
+    assert_sound
+    assert_no_trace cut
+    assert_monitored
+}
+
+@test "after kill -9 in the pause the guard resumes the guest" {
+    start_create cut
+    kill -KILL "$creator"
+    end_create
+    assert_status 137
+    assert_sound
+    until_true 30 no_guard
+    assert_monitored
+}
+
+@test "after kill -9 every changing command refuses and names the cure" {
+    start_create cut
+    kill -KILL "$creator"
+    end_create
+    until_true 60 no_guard
+    snap create "$guest" name=next
+    assert_status 4
+    assert_says "run 'xl snapshot-recover $guest' first"
+}
+
+@test "recover after kill -9 brings things to exactly before" {
+    start_create cut
+    kill -KILL "$creator"
+    end_create
+    until_true 60 no_guard
+    snap recover "$guest"
+    assert_status 0
+    [ "$output" = "the unfinished snapshot 'cut' of domain '$guest' was removed" ]
+    assert_sound
+    assert_no_trace cut
+    snap recover "$guest"
+    assert_status 0
+    [ "$output" = "nothing pending" ]
+}
+
+@test "with the guard killed, too, recover resumes the guest" {
+    start_create cut
+    kill -KILL "$(guards)" "$creator"
+    end_create
+    suspended
+    snap recover
+    assert_status 0
+    assert_sound
+    assert_no_trace cut
+    assert_monitored
+}
+
+@test "when libxl's save helper is killed the guest runs and create fails" {
+    start_create cut
+    pkill -KILL -f libxl-save-helper
+    end_create
+    assert_status 1
+    assert_sound
+    assert_no_trace cut
+}
+
+@test "a disk that fills up under the memory image: exit 1, no trace" {
+    mkdir -p "$BATS_TEST_TMPDIR/full"
+    mount -t tmpfs -o size=140M,mode=700 none "$BATS_TEST_TMPDIR/full"
+    xl snapshot-create "$guest" name=cut "path=$BATS_TEST_TMPDIR/full" \
+        2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    creator=$!
+    until_true 30 compgen -G "$BATS_TEST_TMPDIR/full/memory.save.new-*"
+    head -c 130M /dev/zero >"$BATS_TEST_TMPDIR/full/filler" || true
+    end_create
+    local left
+
+    left=$(ls "$BATS_TEST_TMPDIR/full")
+    umount "$BATS_TEST_TMPDIR/full"
+    assert_status 1
+    assert_says "No space left on device"
+    [ "$left" = filler ]
+    assert_sound
+    assert_no_trace cut
+}
+
+@test "a closed stdout does not harm the snapshot" {
+    run xl snapshot-create -q "$guest" name=closed >&-
+    assert_status 0
+    [ -f "$snapshots/$guest/closed/snapshot.cfg" ]
+    assert_sound
+}
+
+@test "a guest that was destroyed in the pause: exit 1, no trace" {
+    start_create cut
+    xl destroy "$guest"
+    end_create
+    [ "$status" -ne 0 ]
+    snap recover "$guest"
+    assert_status 0
+    assert_no_trace cut
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Twenty times create and revert in a row, the oracle writing.
+
+load helpers
+
+setup_file()
+{
+    guest_new --interval 20
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+@test "20 times create and revert in a row, the oracle silent" {
+    local i n
+
+    for i in {1..20}; do
+        snapshot "n$i"
+        n=$(newest)
+        labguest wait "$guest" $((n + 10)) 60 >/dev/null
+        snap revert "$guest" "name=n$i"
+        assert_status 0
+        assert_sound
+        printf '# %s\n' "$i: $stderr" >&3
+    done
+    assert_scanned
+    [ "$(snapshot_tags | wc -l)" -eq 40 ]
+    assert_nothing_pending
+    assert_monitored
+}
+
+@test "back to the first of twenty snapshots, and to the last" {
+    snap revert "$guest" name=n1
+    assert_status 0
+    assert_scanned
+    snap revert "$guest" name=n20
+    assert_status 0
+    assert_scanned
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A PVH guest with two vCPUs: create, live or not, and revert.
+
+load helpers
+
+setup_file()
+{
+    guest_new --type pvh --vcpus 2 --dirty-mb-s 2
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+@test "create and revert of a PVH guest" {
+    snapshot still
+    assert_sound
+    snap revert "$guest" name=still
+    assert_status 0
+    assert_scanned
+    assert_monitored
+}
+
+@test "live: the guest stands still for a part of the time only" {
+    local still live
+
+    labguest mark "$guest"
+    snapshot a
+    assert_sound
+    still=$(labguest gap "$guest" susp)
+    labguest mark "$guest"
+    snapshot b --live
+    assert_sound
+    live=$(labguest gap "$guest" susp)
+    printf '# stood still, as the guest saw it: %s ms, live %s ms\n' \
+        "$still" "$live" >&3
+    [ "$live" -lt $((still / 2)) ]
+}
+
+@test "revert to a live snapshot" {
+    snap revert "$guest" name=b
+    assert_status 0
+    assert_scanned
+    snap revert "$guest" name=b
+    assert_status 0
+    assert_scanned
+    assert_monitored
+}
+
+@test "a reboot after a live snapshot and after a revert" {
+    local id
+
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 eval "! guest_is_gone && [ \"\$(domid)\" != $id ]"
+    labguest ready "$guest" 60
+    assert_sound
+    assert_monitored
+}

@@ -1,0 +1,140 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Every step of create and revert x {fails after, kill -9 before, kill -9
+# after}. The steps come from the dry run, so a new step is swept by itself.
+# Needs the build with fault points.
+
+load helpers
+
+setup_file()
+{
+    guest_new
+    snap create "$guest" name=gold
+    [ "$status" -eq 0 ]
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+# steps COMMAND...: the names of its steps, from the dry run.
+steps()
+{
+    "$faulty" "$@" -n | sed 's/^ *[0-9]*\. \([^:]*\):.*/\1/' | uniq
+}
+
+# fault STEP:WHEN COMMAND...
+fault()
+{
+    run env XLSNAP_FAULT="$1" "$faulty" "${@:2}"
+}
+
+no_guard()
+{
+    ! pgrep -f "^xl-snapshot guard $guest " >/dev/null
+}
+
+assert_gold_only()
+{
+    assert_nothing_pending
+    assert_tags gold
+    [ "$(ls "$snapshots/$guest")" = gold ] || fail "files are left"
+}
+
+# Step, moment: before and after are the only outcomes, and the guest runs.
+check_create()
+{
+    local where="$1:$2" complete=0
+
+    fault "$where" create "$guest" name=try
+    [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+    if [ "$2" = after ]; then
+        [ "$status" -eq 1 ] || fail "$where: not 1"
+    else
+        [ "$status" -eq 137 ] || fail "$where: was not killed"
+    fi
+    assert_sound || fail "$where"
+    until_true 60 no_guard || fail "$where: the guard stays"
+    snap recover "$guest"
+    assert_status 0 || fail "$where"
+    if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
+        complete=1
+        assert_tags gold try || fail "$where"
+        for disk in "$disk_a" "$disk_b"; do
+            remove_tag "$disk" try
+        done
+        rm -r "$snapshots/$guest/try"
+    fi
+    assert_gold_only || fail "$where"
+    assert_monitored || fail "$where"
+    printf '# %s: %s\n' "$where" \
+        "$([ $complete = 1 ] && echo after || echo before)" >&3
+}
+
+# remove_tag DISK TAG: of a running guest's image.
+remove_tag()
+{
+    local node=xvda-qcow2
+
+    [ "$1" = "$disk_a" ] || node=xvdb-qcow2
+    {
+        echo '{"execute":"qmp_capabilities"}'
+        echo '{"execute":"blockdev-snapshot-delete-internal-sync","arguments":{"device":"'"$node"'","name":"'"$2"'"}}'
+        sleep 1
+    } | socat - "UNIX-CONNECT:/var/run/xen/qmp-libxenstat-$(domid)" |
+        grep -q '"return": {"id"'
+}
+
+# After a fault in a revert the domain is where it was, or recover brings it
+# to the snapshot.
+check_revert()
+{
+    local where="$1:$2" id before
+
+    id=$(domid)
+    before=$(newest)
+    fault "$where" revert "$guest" name=gold
+    [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+    if [ "$status" -eq 1 ]; then
+        [ "$(domid)" = "$id" ] || fail "$where: exit 1, but another domain"
+        assert_sound || fail "$where"
+    fi
+    snap recover "$guest"
+    assert_status 0 || fail "$where"
+    assert_sound || fail "$where"
+    labguest scan "$guest" 120 >/dev/null || fail "$where: scan"
+    assert_gold_only || fail "$where"
+    assert_monitored || fail "$where"
+    printf '# %s: %s\n' "$where" \
+        "$([ "$(domid)" = "$id" ] && echo before || echo after)" >&3
+}
+
+sweep()
+{
+    local check=$1 step
+
+    for step in $(steps "${@:3}"); do
+        "$check" "$step" "$2"
+    done
+}
+
+@test "create: each step fails after it was done" {
+    sweep check_create after create "$guest" name=try
+}
+
+@test "create: kill -9 before each step" {
+    sweep check_create kill-before create "$guest" name=try
+}
+
+@test "create: kill -9 after each step" {
+    sweep check_create kill-after create "$guest" name=try
+}
+
+@test "revert: each step fails after it was done" {
+    sweep check_revert after revert "$guest" name=gold
+}
+
+@test "revert: kill -9 after each step" {
+    sweep check_revert kill-after revert "$guest" name=gold
+}
