@@ -140,6 +140,10 @@ fuzz: ## libFuzzer on each target; FUZZ_SECONDS=600
 	        $$t.corpus tests/fuzz/corpus/$${t##*/} || exit 1; \
 	done
 
+.PHONY: demo
+demo: ## a snapshot and the way back, shown on a real Xen in the lab
+	@tests/lab/demo
+
 # ---- what the machine must have ----
 
 .PHONY: deps
