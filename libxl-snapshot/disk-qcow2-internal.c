@@ -278,15 +278,20 @@ static int qcow2_remove_offline(struct op *op, struct disk *disk,
 {
     struct json *root = NULL;
     const struct json *image;
-    cleanup_free char *id = NULL;
     int count = 0, rc = qcow2_info(disk, &root, &image, err);
 
     if (!rc)
-        id = xstrdup(qcow2_find_id(image, op->snap.name, &count));
+        qcow2_find_id(image, op->snap.name, &count);
     json_free(root);
-    if (rc || !id)
+    if (rc || !count)
         return rc;
-    rc = qcow2_snapshot_cmd(disk, "-d", id, err);
+    if (count > 1)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "'%s' has more than one snapshot named '%s', and "
+                           "it cannot be known which is to be deleted",
+                           disk->source, op->snap.name);
+    /* Unlike -a, -d takes a tag and, since QEMU 4.0, no ID. */
+    rc = qcow2_snapshot_cmd(disk, "-d", op->snap.name, err);
     return rc ? rc : qcow2_sync(disk, err);
 }
 
