@@ -37,7 +37,8 @@ bool request_is_override(const char *word)
 
     while (isalnum((unsigned char)*p) || *p == '_')
         p++;
-    return p > word && *p == '=';
+    /* += is refused as such, not taken for a domain */
+    return p > word && (*p == '=' || (p[0] == '+' && p[1] == '='));
 }
 
 /*
