@@ -24,7 +24,7 @@ options()
             value=
             [[ ${names[*]} != *=* ]] || value='=X'
             for name in "${names[@]}"; do
-                echo "${name%=*}$value"
+                printf '%s\n' "${name%=*}$value"
             done
         done
 }
