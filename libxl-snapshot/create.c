@@ -272,6 +272,23 @@ static int create_wake(struct op *op, struct xlsnap_error *err)
     return rc;
 }
 
+/* The domain's monitor may have seen it suspend, and gone (monitor.h). */
+static int create_monitor(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    if (!op->monitor || !op->asked)
+        return 0;
+    op->asked = false; /* once is enough */
+    return monitor_keep(op->xs, &op->dom, op->monitor, err);
+}
+
+static int create_failed(struct op *op, struct xlsnap_error *err)
+{
+    int rc = create_wake(op, err);
+
+    return rc ? rc : create_monitor(op, NULL, err);
+}
+
 /* The writer knows better than libxl why a save failed (no space, say). */
 static int create_save_failed(struct op *op, struct xlsnap_error *err)
 {
@@ -297,6 +314,7 @@ static int create_memory_save(struct op *op, struct disk_group *group,
         return rc;
     rc = domain_save(op->xs, &op->dom, memory_writer_fd(op->writer), op->live,
                      &op->suspended_ms, &op->requested, err);
+    op->asked = op->requested;
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
     return rc ? create_save_failed(op, err) : 0;
@@ -325,12 +343,6 @@ static int create_resume(struct op *op, struct disk_group *group,
     op->requested = false;
     guard_disarm(op->guard);
     return 0;
-}
-
-static int create_monitor(struct op *op, struct disk_group *group,
-                          struct xlsnap_error *err)
-{
-    return monitor_keep(op->xs, &op->dom, op->monitor, err);
 }
 
 static int create_durable(struct op *op, struct disk_group *group,
@@ -465,7 +477,7 @@ int xlsnap_create(struct xlsnap *xs, const struct xlsnap_snapshot *request,
     op_init(&op, xs);
     op.force = options->force;
     op.paused = options->paused;
-    op.on_failure = create_wake;
+    op.on_failure = create_failed;
     xlsnap_snapshot_copy(&op.snap, request);
     rc = create_check(&op, request->domain, err);
     if (!rc) {

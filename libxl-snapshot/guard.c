@@ -3,6 +3,7 @@
 #include "guard.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -174,6 +175,8 @@ int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
 
     for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
         signal(ignored[i], SIG_IGN);
+    /* The locks are ours, but not our children's. */
+    close_range(GUARD_FD, ~0U, CLOSE_RANGE_CLOEXEC);
     domain_init(&dom);
     if (!domain_find_uuid(xs, uuid, &dom) || dom.domid != domid ||
         send(GUARD_FD, &ready, 1, MSG_NOSIGNAL) != 1) {

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -115,6 +116,8 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
         fcntl(fd, F_SETFD, 0);
     else
         dup2(fd, MONITOR_FD);
+    /* It outlives us: no lock or pipe of ours may live on in it. */
+    close_range(MONITOR_FD + 1, ~0U, 0);
     if (chdir("/"))
         _exit(127);
     execl(xs->helper, "xl-snapshot", "monitor", dom->name, domid,

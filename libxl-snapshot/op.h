@@ -32,7 +32,8 @@ struct op {
     struct memory_written written;
     struct guard *guard;
     pid_t monitor; /* the domain's before the operation; 0: none */
-    bool requested;  /* the guest was asked to suspend */
+    bool requested;  /* the guest was asked to suspend and may not run yet */
+    bool asked;      /* the same, until its monitor was looked after */
     bool paused_now; /* we have paused it, as asked by ->paused */
     int64_t suspended_ms; /* moment of now_ms; 0: the guest stands not still */
     int64_t pause_ms;
