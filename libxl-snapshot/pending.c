@@ -3,6 +3,7 @@
 #include "pending.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 
 #include "json.h"
 #include "op.h"
@@ -45,6 +46,7 @@ static char *record_text(const struct pending *p)
     json_put_bool(w, "monitor", p->monitor);
     json_put_bool(w, "paused", p->paused);
     json_put_string(w, "discarded", p->discarded);
+    json_put_string(w, "boot_id", p->boot_id);
     json_put_int(w, "domid", p->domid);
     json_put_int(w, "restored", p->restored);
     json_open_array(w, "disks");
@@ -60,14 +62,37 @@ static char *pending_dir(struct xlsnap *xs)
     return xasprintf("%s/pending", xs->state_dir);
 }
 
+/* The kernel's random name for this boot of the host; to be freed. */
+static char *host_boot_id(void)
+{
+    cleanup_close int fd =
+        open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    char id[64];
+    ssize_t n = fd < 0 ? -1 : read(fd, id, sizeof(id) - 1);
+
+    id[n > 0 ? n : 0] = 0;
+    id[strcspn(id, "\n")] = 0;
+    return xstrdup(id);
+}
+
+bool pending_same_boot(const struct pending *p)
+{
+    cleanup_free char *id = host_boot_id();
+
+    return p->boot_id && *id && !strcmp(p->boot_id, id);
+}
+
 int pending_write(struct xlsnap *xs, struct pending *p,
                   struct xlsnap_error *err)
 {
     cleanup_free char *dir = pending_dir(xs);
-    cleanup_free char *text = record_text(p);
+    cleanup_free char *text = NULL;
     cleanup_free char *file = xasprintf("%s/%s.json", dir, p->uuid);
     int rc = file_make_dir(dir, NULL, err);
 
+    free(p->boot_id);
+    p->boot_id = host_boot_id();
+    text = record_text(p);
     /* Before it is written: a failure may leave it in place, to be dropped. */
     free(p->file);
     p->file = xstrdup(file);
@@ -317,6 +342,7 @@ void pending_copy(struct pending *dst, const struct pending *src)
     dst->memory_tmp = xstrdup(src->memory_tmp);
     dst->made_dir = xstrdup(src->made_dir);
     dst->discarded = xstrdup(src->discarded);
+    dst->boot_id = xstrdup(src->boot_id);
     dst->disks = xcalloc(src->n_disks, sizeof(*dst->disks));
     dst->ids = xcalloc(src->n_disks, sizeof(*dst->ids));
     for (size_t i = 0; i < src->n_disks; i++) {
@@ -345,5 +371,6 @@ void pending_clear(struct pending *p)
     free(p->memory_tmp);
     free(p->made_dir);
     free(p->discarded);
+    free(p->boot_id);
     memset(p, 0, sizeof(*p));
 }

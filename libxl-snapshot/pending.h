@@ -33,6 +33,7 @@ struct pending {
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
     char *discarded;   /* revert --keep: name for what is given up */
+    char *boot_id;     /* of the host; domids mean nothing after its reboot */
     uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */
     uint32_t restored; /* revert: of the domain after; DOMAIN_NONE: not yet */
     struct xlsnap_disk *disks; /* those that take part */
@@ -57,6 +58,8 @@ int pending_each(struct xlsnap *xs,
  */
 int pending_refuse(struct op *op, const char *name, const char *uuid,
                    struct xlsnap_error *err);
+/* Is this still the boot of the host in which the record was written? */
+bool pending_same_boot(const struct pending *p);
 /* Fills ->disks and ->ids from those of op that take part. */
 void pending_set_disks(struct pending *p, const struct op *op);
 void pending_copy(struct pending *dst, const struct pending *src);

@@ -125,15 +125,25 @@ static bool recover_is_published(const struct op *op)
 
 /* ---- create ---- */
 
-/* The domain that has the disks now: the same, or its namesake. */
-static int recover_create_find(struct op *op, struct xlsnap_error *err)
+/*
+ * The domain that has the disks now: the one of the record, or a namesake that
+ * was started since; op->dom.domid is DOMAIN_NONE if there is none.
+ */
+static void recover_find_domain(struct op *op)
 {
     const struct pending *p = &op->pending;
 
     if (!domain_find_uuid(op->xs, p->uuid, &op->dom) &&
         !domain_find_name(op->xs, p->domain, &op->dom))
         op->dom.domid = DOMAIN_NONE;
-    return 0;
+}
+
+/* Is it the very domain that ran when the record was written? */
+static bool recover_is_same(const struct op *op)
+{
+    return op->dom.domid != DOMAIN_NONE &&
+           op->dom.domid == op->pending.domid &&
+           pending_same_boot(&op->pending);
 }
 
 static int recover_create_wake(struct op *op, struct xlsnap_error *err)
@@ -141,7 +151,7 @@ static int recover_create_wake(struct op *op, struct xlsnap_error *err)
     const struct pending *p = &op->pending;
     int rc;
 
-    if (op->dom.domid == DOMAIN_NONE)
+    if (!recover_is_same(op))
         return 0;
     rc = domain_settle(op->xs, &op->dom, true, 0, err);
     if (!rc && p->paused && !recover_is_published(op) &&
@@ -181,10 +191,10 @@ static int recover_create(struct op *op, char **outcome_r,
 {
     const struct pending *p = &op->pending;
     bool published = recover_is_published(op);
-    int rc = recover_create_find(op, err);
+    int rc;
 
-    if (!rc)
-        rc = recover_create_wake(op, err);
+    recover_find_domain(op);
+    rc = recover_create_wake(op, err);
     if (!rc && !published)
         rc = recover_create_undo(op, err);
     if (rc)
@@ -206,16 +216,15 @@ static int recover_revert_find(struct op *op, bool *done_r,
                                struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
+    bool same_boot = pending_same_boot(p);
 
     *done_r = false;
-    if (!domain_find_uuid(op->xs, p->uuid, &op->dom) &&
-        !domain_find_name(op->xs, p->domain, &op->dom)) {
-        op->dom.domid = DOMAIN_NONE;
+    recover_find_domain(op);
+    if (op->dom.domid == DOMAIN_NONE)
         return 0;
-    }
-    *done_r = op->dom.domid == p->restored;
-    if (*done_r || op->dom.domid == p->domid ||
-        (op->dom.info.paused && !op->dom.info.cpu_time))
+    *done_r = same_boot && op->dom.domid == p->restored;
+    if (*done_r || recover_is_same(op) ||
+        (same_boot && op->dom.info.paused && !op->dom.info.cpu_time))
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "domain '%s' has been started meanwhile (domid %" PRIu32
