@@ -217,6 +217,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->monitor = record_bool(&r, "monitor");
     p->paused = record_bool(&r, "paused");
     p->discarded = record_string_or_null(&r, "discarded");
+    p->boot_id = record_string_or_null(&r, "boot_id");
     p->domid = record_domid(&r, "domid");
     p->restored = record_domid(&r, "restored");
     return record_get_disks(p, json_get(v, "disks")) && !r.bad;
