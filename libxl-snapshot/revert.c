@@ -129,12 +129,15 @@ int revert_check_memory(struct op *op, struct xlsnap_error *err)
                                        op->image.config_json) ||
          libxl_domain_need_memory(op->xs->ctx, &config, 0, &need_kb) ||
          libxl_get_free_memory(op->xs->ctx, &free_kb);
+    /* The running domain gives back the same overhead, and its memory. */
+    if (op->dom.domid != DOMAIN_NONE) {
+        need_kb = config.b_info.target_memkb;
+        free_kb += op->dom.info.current_memkb;
+    }
     libxl_domain_config_dispose(&config);
     if (rc)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot find out how much memory is free");
-    if (op->dom.domid != DOMAIN_NONE)
-        free_kb += op->dom.info.current_memkb;
     if (need_kb <= free_kb)
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,
