@@ -196,6 +196,7 @@ static void assert_same(const struct pending *a, const struct pending *b)
     assert_same_string(a->memory_tmp, b->memory_tmp);
     assert_same_string(a->made_dir, b->made_dir);
     assert_same_string(a->discarded, b->discarded);
+    assert_same_string(a->boot_id, b->boot_id);
     assert_int_equal(a->no_return, b->no_return);
     assert_int_equal(a->monitor, b->monitor);
     assert_int_equal(a->paused, b->paused);
@@ -254,6 +255,24 @@ static void a_record_is_replaced(void **state)
     read_records(&found);
     assert_int_equal(found.n, 1);
     assert_same(&found.p, &p);
+    pending_clear(&found.p);
+    pending_clear(&p);
+}
+
+static void a_record_knows_the_boot_it_was_written_in(void **state)
+{
+    struct found found = { 0 };
+    struct pending p;
+
+    make(&p);
+    assert_false(pending_same_boot(&p)); /* not written */
+    write_record(&p);
+    read_records(&found);
+    assert_true(pending_same_boot(&found.p));
+    found.p.boot_id[0] ^= 1;
+    assert_false(pending_same_boot(&found.p));
+    found.p.boot_id[0] = '\0'; /* of a host without one */
+    assert_false(pending_same_boot(&found.p));
     pending_clear(&found.p);
     pending_clear(&p);
 }
@@ -673,6 +692,7 @@ int main(void)
         TEST(a_record_is_read_back_the_same),
         TEST(what_may_be_missing_is_read_back_missing),
         TEST(a_record_is_replaced),
+        TEST(a_record_knows_the_boot_it_was_written_in),
         TEST(records_are_for_root_only),
         TEST(a_directory_for_others_to_write_is_refused),
         TEST(a_record_that_may_be_there_is_dropped),
