@@ -88,12 +88,15 @@ $(B)/man/%: docs/%.pod
 # ---- tests ----
 
 .PHONY: check check-unit check-fuzz-corpus check-cli check-xen check-all \
-        check-asan unit-tests
+        check-asan unit-tests bench
 check: ## all tests that need no Xen
 	@tests/run unit fuzz cli
 
 check-xen: ## the tests on a real Xen, in the lab
 	@tests/run xen
+
+bench: ## how long the guest stands still, ours against the admin's way
+	@tests/xen/run -j 1 tests/bench/*.bats
 
 check-all: deps ## installs what is needed, then all tests
 	@tests/run unit fuzz cli xen

@@ -38,6 +38,7 @@ struct memory_written {
  * process that writes to it all that comes through memory_writer_fd(),
  * beginning with the header, written here.  The process gives no way of its
  * own to the signals of the terminal and ends at end of file.
+ * *writer_r is to be freed after a failure, too.
  */
 int memory_writer_start(const char *path, const char *config_json,
                         struct memory_writer **writer_r,
@@ -69,6 +70,7 @@ struct memory_image {
 };
 
 /*
+ * (memory_image_close is due after a failure, too.)
  * Opens an image and walks it from record to record: every length must fit
  * and the last END must be the file's end.  Reads headers only.
  */

@@ -59,11 +59,15 @@ static int recover_find(struct op *op, const char *which,
                          "%zu operations are pending; name the domain "
                          "(%s/pending lists them)",
                          s.n, op->xs->state_dir);
-    if (rc)
+    if (rc) {
         pending_clear(&s.found);
-    else
-        op->pending = s.found;
-    return rc;
+        return rc;
+    }
+    op->pending = s.found;
+    /* Numbers of another boot must not be written into a record of this one. */
+    if (op->pending.file && !pending_same_boot(&op->pending))
+        op->pending.domid = op->pending.restored = DOMAIN_NONE;
+    return 0;
 }
 
 /* Takes the locks and makes sure the record is still there under them. */
@@ -142,8 +146,7 @@ static void recover_find_domain(struct op *op)
 static bool recover_is_same(const struct op *op)
 {
     return op->dom.domid != DOMAIN_NONE &&
-           op->dom.domid == op->pending.domid &&
-           pending_same_boot(&op->pending);
+           op->dom.domid == op->pending.domid;
 }
 
 static int recover_create_wake(struct op *op, struct xlsnap_error *err)
@@ -222,7 +225,7 @@ static int recover_revert_find(struct op *op, bool *done_r,
     recover_find_domain(op);
     if (op->dom.domid == DOMAIN_NONE)
         return 0;
-    *done_r = same_boot && op->dom.domid == p->restored;
+    *done_r = op->dom.domid == p->restored;
     if (*done_r || recover_is_same(op) ||
         (same_boot && op->dom.info.paused && !op->dom.info.cpu_time))
         return 0;

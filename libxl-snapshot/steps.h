@@ -41,8 +41,9 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
 
 /*
  * Runs them.  0; or the failing step's code, everything undone; or
- * -XLSNAP_UNFINISHED when an undo failed or a step after the point of no
- * return: the message then ends with the command that continues.
+ * -XLSNAP_UNFINISHED, the message ending with the command that continues:
+ * when op->on_failure failed (then nothing is undone), when an undo failed,
+ * or when a step failed after the point of no return.
  */
 int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err);
 /* Their names and details, for struct xlsnap_report. */

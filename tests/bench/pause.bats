@@ -1,0 +1,58 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# How long the guest stands still, as it sees it itself, in one run: the way
+# an admin goes today (xl save -p, a snapshot of each disk, xl unpause), ours,
+# and ours live. It tells; only the oracle judges.
+
+load ../xen/helpers
+
+teardown()
+{
+    guest_end
+}
+
+admin_way()
+{
+    local node
+
+    xl save -p "$guest" "$BATS_TEST_TMPDIR/admin.save"
+    for node in xvda-qcow2 xvdb-qcow2; do
+        xl qemu-monitor-command "$guest" "snapshot_blkdev_internal $node $1"
+    done
+    xl unpause "$guest"
+    rm "$BATS_TEST_TMPDIR/admin.save"
+}
+
+# seen COMMAND...: ms the guest stood still.
+seen()
+{
+    labguest mark "$guest"
+    "$@" >/dev/null 2>&1 || fail "$* failed"
+    assert_sound
+    labguest gap "$guest" susp
+}
+
+rounds()
+{
+    local i
+
+    for i in 1 2 3 4 5; do
+        printf '# %s: admin %s ms, ours %s ms' "$1" \
+            "$(seen admin_way "admin$i")" \
+            "$(seen xl snapshot-create "$guest" "name=ours$i")" >&3
+        [ "$1" = PV ] || printf ', live %s ms' \
+            "$(seen xl snapshot-create --live "$guest" "name=live$i")" >&3
+        echo >&3
+    done
+    assert_scanned
+}
+
+@test "the pause of a PV guest of 256 MB: the admin's way, ours" {
+    guest_new --type pv --mem 256
+    rounds PV
+}
+
+@test "the pause of a PVH guest of 256 MB: the admin's way, ours, ours live" {
+    guest_new --type pvh --mem 256
+    rounds PVH
+}
