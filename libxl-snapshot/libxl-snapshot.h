@@ -179,6 +179,7 @@ struct xlsnap_report {
     uint64_t memory_disk_bytes; /* what it takes on disk (holes excluded) */
     uint32_t domid;      /* after the operation */
     bool paused;         /* the domain was left paused */
+    char *discarded;     /* revert with ->keep: tag of the state given up */
     int64_t pause_ms;    /* create: how long the guest stood still */
     int64_t total_ms;
 };

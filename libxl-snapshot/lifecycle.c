@@ -7,8 +7,9 @@
  * that it can be cancelled (libxl_ao_abort is not signal-safe) and so that the
  * moment at which the guest stands still is known: libxl tells it by a
  * DOMAIN_SHUTDOWN event; its log lines are no API.  A watch on control/shutdown
- * tells whether the guest was asked to suspend at all: when a save fails before
- * that (in the pre-copy, say) there is nothing to wait for.
+ * tells whether the guest was asked to suspend at all (when a save fails before
+ * that, in the pre-copy, say, there is nothing to wait for), and when it obeyed:
+ * it empties the node and stops its work, so the pause is counted from there.
  */
 #include "domain.h"
 
@@ -27,7 +28,7 @@ struct save {
     libxl_asyncop_how how;
     bool done, aborted;
     int rc; /* libxl's */
-    struct xs_handle *watch;
+    struct xs_handle *watch; /* on the domain's control/shutdown */
     int watch_events;
     int64_t suspended_ms;
 };
@@ -56,12 +57,19 @@ static struct xs_handle *save_watch(uint32_t domid)
 
 static void save_read_watch(struct save *s)
 {
+    bool obeyed = false;
     char **vec;
 
     while (s->watch && (vec = xs_check_watch(s->watch))) {
+        cleanup_free char *value =
+            domain_xs_read(s->dom->domid, "control/shutdown");
+
         free(vec);
         s->watch_events++;
+        obeyed = s->watch_events > 1 && value && !*value;
     }
+    if (obeyed && !s->suspended_ms)
+        s->suspended_ms = now_ms();
 }
 
 static void save_read_events(struct save *s)
@@ -143,10 +151,12 @@ static int save_fail(struct save *s, struct xlsnap_error *err)
 {
     const char *name = s->dom->name;
 
-    if (s->aborted)
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, EINTR,
-                                 "the save of domain '%s' was cancelled",
-                                 name);
+    if (s->aborted) {
+        xlsnap_fail(err, XLSNAP_FAILED, "the save of domain '%s' was cancelled",
+                    name);
+        err->errnum = EINTR;
+        return -err->code;
+    }
     /* libxl says so also of a save that failed before it asked. */
     if (s->rc == ERROR_GUEST_TIMEDOUT && save_requested(s))
         return xlsnap_fail(err, XLSNAP_FAILED,

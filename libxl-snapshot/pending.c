@@ -45,6 +45,7 @@ static char *record_text(const struct pending *p)
     json_put_bool(w, "no_return", p->no_return);
     json_put_bool(w, "monitor", p->monitor);
     json_put_bool(w, "paused", p->paused);
+    json_put_bool(w, "force", p->force);
     json_put_string(w, "discarded", p->discarded);
     json_put_string(w, "boot_id", p->boot_id);
     json_put_int(w, "domid", p->domid);
@@ -216,6 +217,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->no_return = record_bool(&r, "no_return");
     p->monitor = record_bool(&r, "monitor");
     p->paused = record_bool(&r, "paused");
+    p->force = record_bool(&r, "force");
     p->discarded = record_string_or_null(&r, "discarded");
     p->boot_id = record_string_or_null(&r, "boot_id");
     p->domid = record_domid(&r, "domid");

@@ -32,6 +32,7 @@ struct pending {
     bool no_return;    /* revert: the domain may be destroyed */
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
+    bool force;        /* revert: -f was given */
     char *discarded;   /* revert --keep: name for what is given up */
     char *boot_id;     /* of the host; domids mean nothing after its reboot */
     uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */

@@ -256,6 +256,7 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     bool running = op->dom.domid != DOMAIN_NONE;
     int rc;
 
+    op->force = op->pending.force;
     xlsnap_snapshot_clear(&op->snap);
     rc = cfg_read(op->pending.config_path, &op->snap, NULL, err);
     if (!rc)

@@ -405,6 +405,7 @@ static void revert_fill_record(struct op *op, bool keep)
     p->memory = xstrdup(op->snap.memory);
     p->monitor = !op->no_monitor;
     p->paused = op->paused;
+    p->force = op->force;
     gmtime_r(&now, &tm);
     strftime(time_text, sizeof(time_text), "%Y%m%dT%H%M%SZ", &tm);
     if (keep)
@@ -420,6 +421,7 @@ static void revert_report(struct op *op, int64_t started,
     report->memory_bytes = op->image.bytes;
     report->memory_disk_bytes = op->image.disk_bytes;
     report->domid = op->dom.domid;
+    report->discarded = xstrdup(op->pending.discarded);
     report->paused = op->paused;
     report->total_ms = now_ms() - started;
 }

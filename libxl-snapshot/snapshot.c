@@ -156,6 +156,7 @@ void xlsnap_report_clear(struct xlsnap_report *report)
 
     xlsnap_snapshot_clear(&report->snapshot);
     free(report->config_path);
+    free(report->discarded);
     for (i = 0; i < report->n_steps; i++)
         free(report->steps[i]);
     free(report->steps);

@@ -139,7 +139,8 @@ int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err)
 
     for (i = 0; i < steps->n && !rc; i++) {
         if (!no_return && handle_cancelled(op->xs)) {
-            rc = xlsnap_fail_errno(err, XLSNAP_FAILED, EINTR, "cancelled");
+            rc = xlsnap_fail(err, XLSNAP_FAILED, "cancelled");
+            err->errnum = EINTR;
             break; /* this one has not begun */
         }
         no_return |= steps->step[i].no_return;

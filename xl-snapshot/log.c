@@ -9,10 +9,23 @@
 
 struct log {
     xentoollog_logger vtable; /* first: callbacks get its address */
-    xentoollog_level min;
-    bool progress, timestamps;
+    const struct cli *cli; /* its options may still be read: look each time */
     int width; /* of the progress line that stands there; 0: none */
 };
+
+static xentoollog_level log_level(const struct cli *cli)
+{
+    if (cli->quiet)
+        return XTL_ERROR;
+    if (cli->verbose > 1)
+        return XTL_DEBUG;
+    return cli->verbose ? XTL_VERBOSE : XTL_NOTICE;
+}
+
+static bool log_wants_progress(const struct cli *cli)
+{
+    return !cli->quiet && (cli->progress_cr || isatty(2));
+}
 
 static void log_clear_line(struct log *log)
 {
@@ -27,7 +40,7 @@ static void log_time(const struct log *log)
     time_t now = time(NULL);
     struct tm tm;
 
-    if (!log->timestamps)
+    if (!log->cli->timestamps)
         return;
     localtime_r(&now, &tm);
     strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S %z", &tm);
@@ -40,7 +53,7 @@ static void log_vmessage(struct xentoollog_logger *logger,
 {
     struct log *log = (struct log *)logger;
 
-    if (level < log->min)
+    if (level < log_level(log->cli))
         return;
     log_clear_line(log);
     log_time(log);
@@ -60,7 +73,7 @@ static void log_progress(struct xentoollog_logger *logger, const char *context,
     struct log *log = (struct log *)logger;
     int width;
 
-    if (!log->progress || !total)
+    if (!log_wants_progress(log->cli) || !total)
         return;
     width = fprintf(stderr, "\rmemory: %s %lu of %lu pages, %d%%", doing_what,
                     done, total, percent) -
@@ -77,15 +90,6 @@ static void log_destroy(struct xentoollog_logger *logger)
     free(logger);
 }
 
-static xentoollog_level log_level(const struct cli *cli)
-{
-    if (cli->quiet)
-        return XTL_ERROR;
-    if (cli->verbose > 1)
-        return XTL_DEBUG;
-    return cli->verbose ? XTL_VERBOSE : XTL_NOTICE;
-}
-
 xentoollog_logger *log_new(const struct cli *cli)
 {
     struct log *log = xcalloc(1, sizeof(*log));
@@ -93,9 +97,7 @@ xentoollog_logger *log_new(const struct cli *cli)
     log->vtable.vmessage = log_vmessage;
     log->vtable.progress = log_progress;
     log->vtable.destroy = log_destroy;
-    log->min = log_level(cli);
-    log->progress = !cli->quiet && (cli->progress_cr || isatty(2));
-    log->timestamps = cli->timestamps;
+    log->cli = cli;
     return &log->vtable;
 }
 

@@ -7,7 +7,8 @@
 
 #include "cli.h"
 
-/* Progress is one line rewritten, on a terminal or with -t; none with -q. */
+/* *cli must live as long as the logger and may still change.
+ * Progress is one line rewritten, on a terminal or with -t; none with -q. */
 xentoollog_logger *log_new(const struct cli *cli);
 /* Ends a progress line that may stand there; before anything else is printed
  * on stderr. */

@@ -70,6 +70,8 @@ static void json_report(const char *operation,
     json_put_bool(w, "paused", report->paused);
     if (create)
         json_put_int(w, "pause_ms", report->pause_ms);
+    else
+        json_put_string(w, "discarded", report->discarded);
     json_put_int(w, "total_ms", report->total_ms);
     json_close_object(w);
     put_json(w);
@@ -137,6 +139,9 @@ void output_revert(const struct cli *cli, const struct xlsnap_report *report)
                 s->domain, (unsigned)report->domid, s->name,
                 report->paused ? " and paused" : "",
                 (double)report->total_ms / 1000);
+    if (!cli->quiet && report->discarded)
+        fprintf(stderr, "the discarded state of its disks is kept as '%s'\n",
+                report->discarded);
 }
 
 void output_recover(const struct cli *cli, const char *outcome)
