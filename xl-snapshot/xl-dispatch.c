@@ -30,9 +30,9 @@
 #define MARK "xl-snapshot dispatcher of xl"
 #define MARKED_SIZE_MAX (1 << 20)
 
-/* DEPTH:PID of the last dispatcher before us. */
+/* How many dispatchers there were before us. */
 #define GUARD "XL_SNAPSHOT_DISPATCHED"
-#define GUARD_DEPTH_MAX 8
+#define GUARD_MAX 8
 
 /* When PATH is poor, as under cron. */
 #define FALLBACK_PATH "/usr/sbin:/sbin:/usr/local/sbin"
@@ -155,21 +155,18 @@ static int run_xl_snapshot(char **argv)
 }
 
 /*
- * A wrapper called `xl` may find us again instead of the real xl.  If it uses
- * exec the process stays the same; if it forks the depth grows.  A script that
- * the real xl starts may well call xl: another process, a small depth.
+ * A wrapper called `xl` may call us again instead of the real xl.  A script
+ * that the real xl starts may well call xl, too, but not to such a depth.
  */
 static bool guard_is_loop(void)
 {
     const char *before = getenv(GUARD);
-    char text[64];
-    int depth = 0, pid = 0;
+    int depth = before ? atoi(before) : 0;
+    char text[16];
 
-    if (!before || sscanf(before, "%d:%d", &depth, &pid) != 2 || depth < 0)
-        depth = pid = 0;
-    if (pid == getpid() || depth >= GUARD_DEPTH_MAX)
+    if (depth < 0 || depth >= GUARD_MAX)
         return true;
-    snprintf(text, sizeof(text), "%d:%d", depth + 1, (int)getpid());
+    snprintf(text, sizeof(text), "%d", depth + 1);
     return setenv(GUARD, text, 1) != 0;
 }
 
