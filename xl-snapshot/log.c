@@ -10,7 +10,7 @@
 struct log {
     xentoollog_logger vtable; /* first: callbacks get its address */
     const struct cli *cli; /* its options may still be read: look each time */
-    int width; /* of the progress line that stands there; 0: none */
+    int width;             /* of the progress line that stands there; 0: none */
 };
 
 static xentoollog_level log_level(const struct cli *cli)
