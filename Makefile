@@ -161,7 +161,7 @@ TRACKED_SH = $(sort $(shell git grep -lE '^.!.*[/ ](ba)?sh\b' -- ':!*.bats') \
 TRACKED_BATS = $(shell git ls-files '*.bats')
 
 .PHONY: lint
-lint: ## clang-format, shellcheck and podchecker on all that git knows
+lint: ## clang-format, shellcheck, podchecker on all tracked files
 	clang-format --dry-run -Werror $(TRACKED_C)
 	shellcheck -x $(TRACKED_SH)
 	$(if $(TRACKED_BATS),shellcheck -x -s bats $(TRACKED_BATS))
