@@ -76,7 +76,7 @@ static int create_find(struct op *op, const char *which,
     rc = domain_find(op->xs, which, &op->dom, err);
     if (!rc)
         rc = op_lock_domain(op, op->dom.name, op->dom.uuid, err);
-    if (!rc && !domain_refresh(op->xs, &op->dom))
+    if (!rc && domain_refresh(op->xs, &op->dom) != DOMAIN_THERE)
         rc = xlsnap_fail(err, XLSNAP_REFUSED, "domain '%s' has just ended",
                          op->dom.name);
     if (!rc)
@@ -111,8 +111,7 @@ static int create_check_dir(const char *path, struct xlsnap_error *err)
     struct stat st;
 
     if (stat(dir, &st) || !S_ISDIR(st.st_mode))
-        return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is not a directory",
-                           dir);
+        return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is not a directory", dir);
     if (!strcmp(dir, path) &&
         (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))))
         return xlsnap_fail(err, XLSNAP_REFUSED,
@@ -159,10 +158,14 @@ static int create_check_files(struct op *op, struct xlsnap_error *err)
         rc = create_check_absent(op->config_path, err);
     if (!rc)
         rc = create_check_absent(op->snap.memory, err);
+    if (!rc && !strcmp(op->snap.memory, op->config_path))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "memory: '%s' is where " SNAPSHOT_CFG " goes",
+                         op->snap.memory);
     if (!rc && strcmp(memory_dir, op->snap.path) &&
         (stat(memory_dir, &st) || !S_ISDIR(st.st_mode)))
-        rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                         "memory: '%s' is not a directory", memory_dir);
+        rc = xlsnap_fail(err, XLSNAP_REFUSED, "memory: '%s' is not a directory",
+                         memory_dir);
     if (!rc && strcmp(memory_dir, op->snap.path))
         rc = create_check_dir(memory_dir, err);
     return rc ? rc : create_check_space(op, err);
@@ -201,6 +204,8 @@ static int create_check(struct op *op, const char *which,
         rc = pending_refuse(op, NULL, NULL, err);
     if (!rc)
         rc = disks_check(op, err);
+    if (!rc)
+        rc = op_lock_files(op, err);
     if (!rc)
         rc = create_check_files(op, err);
     if (!rc)
@@ -259,9 +264,11 @@ static int create_release_guard(struct op *op, struct disk_group *group,
  */
 static int create_wake(struct op *op, struct xlsnap_error *err)
 {
-    int rc = domain_settle(op->xs, &op->dom, op->requested, DOMAIN_SETTLE_MS,
-                           err);
+    int rc = 0;
 
+    if (op->asked)
+        rc = domain_settle(op->xs, &op->dom, op->requested, DOMAIN_SETTLE_MS,
+                           err);
     if (!rc && op->paused_now)
         rc = domain_unpause(op->xs, op->dom.domid, err);
     if (!rc) {
@@ -276,10 +283,13 @@ static int create_wake(struct op *op, struct xlsnap_error *err)
 static int create_monitor(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
-    if (!op->monitor || !op->asked)
-        return 0;
-    op->asked = false; /* once is enough */
-    return monitor_keep(op->xs, &op->dom, op->monitor, err);
+    int rc = 0;
+
+    if (op->monitor && op->asked)
+        rc = monitor_keep(op->xs, &op->dom, op->monitor, err);
+    if (!rc)
+        op->asked = false; /* once is enough */
+    return rc;
 }
 
 static int create_failed(struct op *op, struct xlsnap_error *err)
@@ -308,13 +318,18 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     int rc = memory_writer_start(op->pending.memory_tmp, op->dom.config_json,
                                  &op->writer, err);
 
+    /* The record learns which file is ours before anything depends on it. */
+    if (!rc) {
+        memory_writer_id(op->writer, &op->pending.memory_id);
+        rc = pending_write(op->xs, &op->pending, err);
+    }
     if (!rc)
         rc = guard_arm(op->guard, err);
     if (rc)
         return rc;
+    op->asked = true;
     rc = domain_save(op->xs, &op->dom, memory_writer_fd(op->writer), op->live,
                      &op->suspended_ms, &op->requested, err);
-    op->asked = op->requested;
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
     return rc ? create_save_failed(op, err) : 0;
@@ -331,12 +346,15 @@ static int create_remove_memory(struct op *op, struct disk_group *group,
 static int create_resume(struct op *op, struct disk_group *group,
                          struct xlsnap_error *err)
 {
-    int rc = op->paused ? domain_pause(op->xs, op->dom.domid, err) : 0;
+    int rc = 0;
 
-    if (rc)
-        return rc;
-    op->paused_now = op->paused;
-    rc = domain_resume(op->xs, op->dom.domid, err);
+    if (op->paused) {
+        guard_pausing(op->guard);
+        rc = domain_pause(op->xs, op->dom.domid, err);
+        op->paused_now = !rc;
+    }
+    if (!rc)
+        rc = domain_resume(op->xs, op->dom.domid, err);
     if (rc)
         return rc;
     op->pause_ms = now_ms() - op->suspended_ms;
@@ -370,17 +388,26 @@ static int create_publish(struct op *op, struct disk_group *group,
     cleanup_free char *text = cfg_write(&op->snap, comment);
     int rc = file_rename_new(op->pending.memory_tmp, op->snap.memory, err);
 
-    return rc ? rc
-              : file_write_durable(op->config_path, text, strlen(text), false,
-                                   err);
+    if (rc)
+        return rc;
+    rc = file_write_durable(op->config_path, text, strlen(text), false, err);
+    /* Of a failure only "there is one already" says that it is not ours. */
+    op->published = !rc || err->errnum != EEXIST;
+    return rc;
 }
 
 static int create_unpublish(struct op *op, struct disk_group *group,
                             struct xlsnap_error *err)
 {
-    int rc = file_unlink(op->config_path, err);
+    const struct pending *p = &op->pending;
+    int rc = 0;
 
-    return rc ? rc : file_unlink(op->snap.memory, err);
+    /* Only what is ours: somebody else's may have been there first. */
+    if (op->published)
+        rc = file_unlink(op->config_path, err);
+    if (!rc && pending_is_file(p, p->memory, &p->memory_id))
+        rc = file_unlink(p->memory, err);
+    return rc;
 }
 
 static disk_fn *driver_prepare(const struct disk_driver *driver)
@@ -396,11 +423,22 @@ static disk_fn *driver_create(const struct disk_driver *driver)
 static int create_disk_remove(struct op *op, struct disk_group *group,
                               struct xlsnap_error *err)
 {
+    bool running = true;
+    int rc;
+
+    if (!group->touched)
+        return 0;
     /* It may have rebooted, or be gone, since it was found. */
-    if (!domain_refresh(op->xs, &op->dom) &&
-        !domain_find_uuid(op->xs, op->pending.uuid, &op->dom))
+    if (domain_refresh(op->xs, &op->dom) == DOMAIN_GONE &&
+        !domain_find_uuid(op->xs, op->pending.uuid, &op->dom)) {
         op->dom.domid = DOMAIN_NONE;
-    return group->driver->remove(op, group, err);
+        running = false;
+    }
+    /* Its QEMU may need a moment to end. */
+    rc = running ? 0 : disks_wait_unused(op, err);
+    if (!rc && !running)
+        rc = disks_check_unused(op, 0, NULL, err);
+    return rc ? rc : group->driver->remove(op, group, err);
 }
 
 static void create_fill_record(struct op *op)
@@ -446,8 +484,8 @@ static void create_plan(struct op *op, struct steps *steps)
                   "see that the domain keeps one");
     steps_add(steps, "durable", create_durable, NULL,
               "wait until everything is on disk");
-    steps_add(steps, "publish", create_publish, create_unpublish,
-              "%s and %s", op->snap.memory, op->config_path);
+    steps_add(steps, "publish", create_publish, create_unpublish, "%s and %s",
+              op->snap.memory, op->config_path);
     steps_add(steps, "record-drop", create_drop_record, NULL,
               "remove the note");
 }

@@ -26,8 +26,7 @@ static bool qcow2_internal_takes(const struct disk *disk)
 /* ---- through QEMU, while the domain runs ---- */
 
 static int qcow2_check_disk(struct op *op, struct disk *disk,
-                            const struct json *blocks,
-                            struct xlsnap_error *err)
+                            const struct json *blocks, struct xlsnap_error *err)
 {
     const struct json *entry = qcow2_find_entry(blocks, disk, err);
 
@@ -54,8 +53,7 @@ static int qcow2_internal_check(struct op *op, struct disk_group *group,
     int rc = qcow2_connect(op, &qmp, err);
 
     if (!rc)
-        rc = qmp_command(qmp, "query-block", NULL, QMP_TIMEOUT_MS, &reply,
-                         err);
+        rc = qmp_command(qmp, "query-block", NULL, QMP_TIMEOUT_MS, &reply, err);
     for (size_t i = 0; i < group->n && !rc; i++)
         rc = qcow2_check_disk(op, group->disks[i], qmp_result(reply), err);
     if (rc && err->code == XLSNAP_FAILED)
@@ -109,9 +107,15 @@ static int qcow2_internal_create(struct op *op, struct disk_group *group,
                                  struct xlsnap_error *err)
 {
     cleanup_free char *arguments = qcow2_transaction(op, group);
+    int rc;
 
-    return qmp_command(group->state, "transaction", arguments,
-                       TRANSACTION_TIMEOUT_MS, NULL, err);
+    group->touched = true;
+    rc = qmp_command(group->state, "transaction", arguments,
+                     TRANSACTION_TIMEOUT_MS, NULL, err);
+    /* QEMU's own no: none was made.  Else (a time-out) we do not know. */
+    if (rc && !err->errnum)
+        group->touched = false;
+    return rc;
 }
 
 static int qcow2_internal_sync(struct op *op, struct disk_group *group,
@@ -131,8 +135,7 @@ static void qcow2_internal_release(struct disk_group *group)
 }
 
 static int qcow2_delete_live(struct op *op, struct qmp *qmp,
-                             const struct disk *disk,
-                             const struct json *blocks,
+                             const struct disk *disk, const struct json *blocks,
                              struct xlsnap_error *err)
 {
     const struct json *entry = qcow2_find_entry(blocks, disk, err);
@@ -149,8 +152,8 @@ static int qcow2_delete_live(struct op *op, struct qmp *qmp,
     json_put_string(w, "name", op->snap.name);
     json_close_object(w);
     arguments = json_writer_finish(w);
-    return qmp_command(qmp, "blockdev-snapshot-delete-internal-sync",
-                       arguments, TRANSACTION_TIMEOUT_MS, NULL, err);
+    return qmp_command(qmp, "blockdev-snapshot-delete-internal-sync", arguments,
+                       TRANSACTION_TIMEOUT_MS, NULL, err);
 }
 
 /* A session of its own: the one that failed may be dead. */
@@ -167,8 +170,8 @@ static int qcow2_remove_live(struct op *op, struct disk_group *group,
         rc = qmp_command(qmp, "query-block", NULL, TRANSACTION_TIMEOUT_MS,
                          &reply, err);
     for (size_t i = 0; i < group->n && !rc; i++)
-        rc = qcow2_delete_live(op, qmp, group->disks[i], qmp_result(reply),
-                               err);
+        rc =
+            qcow2_delete_live(op, qmp, group->disks[i], qmp_result(reply), err);
     json_free(reply);
     qmp_close(qmp);
     return rc;
@@ -177,11 +180,9 @@ static int qcow2_remove_live(struct op *op, struct disk_group *group,
 /* ---- through qemu-img, while nobody has the image open ---- */
 
 static int qcow2_prove_image(const struct op *op, struct disk *disk,
-                             const struct json *image,
-                             struct xlsnap_error *err)
+                             const struct json *image, struct xlsnap_error *err)
 {
-    const struct json *data =
-        json_path(image, "format-specific", "data", NULL);
+    const struct json *data = json_path(image, "format-specific", "data", NULL);
     const char *id;
     int count;
 

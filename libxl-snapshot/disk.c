@@ -211,8 +211,8 @@ static int disk_check_asked(const struct xlsnap_disk *asked,
     if (asked->format && asked->method != XLSNAP_METHOD_OVERLAY &&
         strcmp(asked->format, format))
         return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s' is of format %s, not %s", d->vdev,
-                           format, asked->format);
+                           "disk '%s' is of format %s, not %s", d->vdev, format,
+                           asked->format);
     return 0;
 }
 
@@ -449,8 +449,8 @@ char *disk_group_names(const struct disk_group *group)
     char *names = xstrdup("");
 
     for (size_t i = 0; i < group->n; i++) {
-        char *longer = xasprintf("%s%s%s", names, i ? ", " : "",
-                                 group->disks[i]->vdev);
+        char *longer =
+            xasprintf("%s%s%s", names, i ? ", " : "", group->disks[i]->vdev);
 
         free(names);
         names = longer;

@@ -18,8 +18,8 @@ struct op;
 
 struct disk {
     char *vdev;
-    char *source;        /* the path as the domain's config has it */
-    char *path;          /* the same, symlinks resolved */
+    char *source; /* the path as the domain's config has it */
+    char *path;   /* the same, symlinks resolved */
     struct file_id id;
     libxl_disk_format format;
     libxl_disk_backend backend; /* that serves it at run time */
@@ -29,13 +29,16 @@ struct disk {
     char *tag;  /* qcow2 ID of the snapshot; owned by the qcow2 drivers */
 };
 
-#define DISK_GROUP_MAX 128
-
 struct disk_group {
     const struct disk_driver *driver;
     struct disk **disks;
     size_t n;
     void *state; /* the driver's own, from prepare to create */
+    /*
+     * Something of a snapshot may have been made, and ->remove must look.
+     * Set by the driver before it makes anything; by recover always.
+     */
+    bool touched;
 };
 
 typedef int disk_fn(struct op *op, struct disk_group *group,
@@ -58,9 +61,9 @@ struct disk_driver {
     /* In the pause: the snapshot.  On failure, all or part may be there. */
     disk_fn *create;
     /*
-     * Undo of prepare and create, also in recovery after a crash, with or
-     * without the domain running: looks what is there, removes it, succeeds
-     * if nothing was.
+     * Undo of prepare and create if ->touched, also in recovery after a crash,
+     * with or without the domain running (without: nobody has the disks open):
+     * looks what is there, removes it, succeeds if nothing was.
      */
     disk_fn *remove;
     /* After the resume: the snapshot must be on disk; NULL: it is. */

@@ -59,13 +59,16 @@ bool domain_withdraw_suspend(uint32_t domid)
     while (again) {
         xs_transaction_t t = xs_transaction_start(xsh);
         cleanup_free char *value = NULL;
+        bool ended;
 
         if (t == XBT_NULL)
             break;
         value = xs_read(xsh, t, path, NULL);
-        withdrawn = value && !strcmp(value, "suspend") &&
-                    xs_write(xsh, t, path, "", 0);
-        again = !xs_transaction_end(xsh, t, !withdrawn) && errno == EAGAIN;
+        withdrawn =
+            value && !strcmp(value, "suspend") && xs_write(xsh, t, path, "", 0);
+        ended = xs_transaction_end(xsh, t, !withdrawn);
+        withdrawn = withdrawn && ended;
+        again = !ended && errno == EAGAIN;
     }
     xs_close(xsh);
     return withdrawn;
@@ -150,24 +153,29 @@ bool domain_find_name(struct xlsnap *xs, const char *name, struct domain *dom)
     return domain_search(xs, MATCH_NAME, name, dom);
 }
 
-bool domain_refresh(struct xlsnap *xs, struct domain *dom)
+enum domain_presence domain_refresh(struct xlsnap *xs, struct domain *dom)
 {
+    enum domain_presence found = DOMAIN_GONE;
     libxl_dominfo info;
     char uuid[DOMAIN_UUID_LEN + 1];
-    bool same = false;
+    int rc;
 
     libxl_dominfo_init(&info);
-    if (!libxl_domain_info(xs->ctx, &info, dom->domid)) {
+    rc = libxl_domain_info(xs->ctx, &info, dom->domid);
+    if (rc && rc != ERROR_DOMAIN_NOTFOUND)
+        found = DOMAIN_UNKNOWN;
+    if (!rc) {
         snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
                  LIBXL_UUID_BYTES(info.uuid));
-        same = !strcmp(uuid, dom->uuid);
+        if (!strcmp(uuid, dom->uuid) && !info.dying)
+            found = DOMAIN_THERE;
     }
-    if (same) {
+    if (found == DOMAIN_THERE) {
         libxl_dominfo_dispose(&dom->info);
         libxl_dominfo_copy(xs->ctx, &dom->info, &info);
     }
     libxl_dominfo_dispose(&info);
-    return same;
+    return found;
 }
 
 bool domain_is_suspended(const struct domain *dom)
@@ -258,9 +266,9 @@ static bool domain_is_libvirts(struct xlsnap *xs, uint32_t domid)
 {
     uint8_t *data = NULL;
     int len = 0;
-    bool yes = !libxl_userdata_retrieve(xs->ctx, domid, "libvirt-xml", &data,
-                                        &len) &&
-               len > 0;
+    bool yes =
+        !libxl_userdata_retrieve(xs->ctx, domid, "libvirt-xml", &data, &len) &&
+        len > 0;
 
     free(data);
     return yes;
@@ -283,8 +291,8 @@ static const char *domain_owner_refusal(struct xlsnap *xs,
     return NULL;
 }
 
-int domain_check_create(struct xlsnap *xs, const struct domain *dom,
-                        bool force, struct xlsnap_error *err)
+int domain_check_create(struct xlsnap *xs, const struct domain *dom, bool force,
+                        struct xlsnap_error *err)
 {
     const char *why = NULL;
     cleanup_free char *feature = NULL;
@@ -337,8 +345,13 @@ int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
         why = "it is domain 0, which runs this command";
     if (!why && dom->info.dying)
         why = "it is dying: something still holds on to its memory";
+    if (!why && dom->info.shutdown &&
+        (dom->info.shutdown_reason == LIBXL_SHUTDOWN_REASON_REBOOT ||
+         dom->info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SOFT_RESET))
+        why = "it is just rebooting, and its monitor is about to start it "
+              "again";
     if (why)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "cannot revert domain '%s': %s", dom->name, why);
+        return xlsnap_fail(err, XLSNAP_REFUSED, "cannot revert domain '%s': %s",
+                           dom->name, why);
     return 0;
 }

@@ -20,8 +20,8 @@ struct domain {
     libxl_dominfo info;         /* as of domain_find or domain_refresh */
     libxl_domain_config config; /* after domain_load_config */
     bool have_config;
-    char *config_json;  /* the same as libxl JSON, domid zeroed, as xl save */
-    pid_t qemu_pid;     /* 0: the domain has no QEMU */
+    char *config_json; /* the same as libxl JSON, domid zeroed, as xl save */
+    pid_t qemu_pid;    /* 0: the domain has no QEMU */
 };
 
 void domain_init(struct domain *dom);
@@ -34,13 +34,17 @@ void domain_clear(struct domain *dom);
 int domain_find(struct xlsnap *xs, const char *which, struct domain *dom,
                 struct xlsnap_error *err);
 /* True and *dom filled if a domain of that uuid (not dying) exists. */
-bool domain_find_uuid(struct xlsnap *xs, const char *uuid,
-                      struct domain *dom);
+bool domain_find_uuid(struct xlsnap *xs, const char *uuid, struct domain *dom);
 /* The same by exact name. */
-bool domain_find_name(struct xlsnap *xs, const char *name,
-                      struct domain *dom);
-/* Reads ->info again; false if this domid and uuid no longer exist. */
-bool domain_refresh(struct xlsnap *xs, struct domain *dom);
+bool domain_find_name(struct xlsnap *xs, const char *name, struct domain *dom);
+/* What domain_refresh found. */
+enum domain_presence {
+    DOMAIN_GONE,    /* this domid and uuid no longer exist, or are dying */
+    DOMAIN_THERE,   /* ->info is fresh */
+    DOMAIN_UNKNOWN, /* libxl could not tell: it may stand there suspended */
+};
+/* Reads ->info again. */
+enum domain_presence domain_refresh(struct xlsnap *xs, struct domain *dom);
 
 /* libxl_retrieve_domain_configuration. */
 int domain_load_config(struct xlsnap *xs, struct domain *dom,
@@ -51,8 +55,8 @@ int domain_load_config(struct xlsnap *xs, struct domain *dom,
  * whole snapshot can be taken or whose state forbids it now.  Needs
  * domain_load_config.
  */
-int domain_check_create(struct xlsnap *xs, const struct domain *dom,
-                        bool force, struct xlsnap_error *err);
+int domain_check_create(struct xlsnap *xs, const struct domain *dom, bool force,
+                        struct xlsnap_error *err);
 /*
  * Can it be saved live?  Xen tracks a PV guest's dirty pages by shadow paging
  * only (xen/arch/x86/mm/shadow), which distributions may build without:
@@ -90,19 +94,22 @@ bool domain_withdraw_suspend(uint32_t domid);
  * When xs->cancel_fd becomes readable the save is aborted: -XLSNAP_FAILED,
  * errnum EINTR.
  */
-int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
-                bool live, int64_t *suspended_ms, bool *requested,
+int domain_save(struct xlsnap *xs, const struct domain *dom, int fd, bool live,
+                int64_t *suspended_ms, bool *requested,
                 struct xlsnap_error *err);
+/* Is libxl's helper at work on a save of this domain?  Its pid, or 0. */
+pid_t domain_save_helper(uint32_t domid);
 /* libxl_domain_resume with suspend_cancel=1: the only safe way in place. */
-int domain_resume(struct xlsnap *xs, uint32_t domid,
-                  struct xlsnap_error *err);
+int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
 /*
  * After a failed save: makes sure the domain runs and will not suspend later.
- * A request to suspend the guest has not seen is taken back; one it has seen
- * is waited for (at most timeout_ms) and the domain resumed.
+ * A request to suspend that the guest has not seen is taken back; one it has
+ * seen is waited for, at most timeout_ms, and the domain resumed.  A guest
+ * acknowledges before it freezes its processes, which may take it 20 s and
+ * more; when it has not suspended in time it still might: -XLSNAP_FAILED.
  */
 #define DOMAIN_SETTLE_MS 60000 /* on top of the 60 s that libxl waited */
-#define DOMAIN_SETTLE_SHORT_MS 20000
+#define DOMAIN_GUARD_MS 150000 /* nobody waits for a guard */
 int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
                   int timeout_ms, struct xlsnap_error *err);
 /*
@@ -118,7 +125,6 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
 int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
                    uint32_t *domid_r, struct xlsnap_error *err);
 int domain_pause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
-int domain_unpause(struct xlsnap *xs, uint32_t domid,
-                   struct xlsnap_error *err);
+int domain_unpause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
 
 #endif

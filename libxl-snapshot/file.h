@@ -13,7 +13,7 @@
 
 /* What a file is, whatever its name: two names, one file, one file_id. */
 struct file_id {
-    dev_t dev;  /* of a block device: 0, and ino is its st_rdev */
+    dev_t dev; /* of a block device: 0, and ino is its st_rdev */
     ino_t ino;
     bool block; /* a block device, identified by st_rdev */
 };
@@ -48,8 +48,7 @@ int file_write_durable(const char *path, const void *data, size_t len,
                        bool replace, struct xlsnap_error *err);
 
 /* Renames durably: no replacing of `to` (errnum EEXIST), directory fsync. */
-int file_rename_new(const char *from, const char *to,
-                    struct xlsnap_error *err);
+int file_rename_new(const char *from, const char *to, struct xlsnap_error *err);
 /* Unlinks durably; absence is success. */
 int file_unlink(const char *path, struct xlsnap_error *err);
 int file_fsync_dir_of(const char *path, struct xlsnap_error *err);

@@ -19,6 +19,7 @@
 enum guard_word {
     GUARD_READY = 'r',    /* guard: I watch */
     GUARD_ARMED = 'a',    /* tool: the guest may be suspended from now on */
+    GUARD_PAUSING = 'p',  /* tool: and now it is paused, too, as was asked */
     GUARD_DISARMED = 'd', /* tool: the guest runs again */
     GUARD_FAREWELL = 'f', /* tool: all is well, go */
 };
@@ -26,6 +27,7 @@ enum guard_word {
 struct guard {
     pid_t pid;
     int fd;
+    bool armed;
 };
 
 /* ---- our side ---- */
@@ -66,9 +68,11 @@ static int guard_wait_ready(struct guard *g, struct xlsnap_error *err)
 
         r = poll(&pfd, 1, left > 0 ? (int)left : 0);
     } while (r < 0 && errno == EINTR);
-    if (r <= 0 || read(g->fd, &word, 1) != 1 || word != GUARD_READY)
+    if (r <= 0 || read(g->fd, &word, 1) != 1 || word != GUARD_READY) {
+        kill(g->pid, SIGKILL); /* it guards nothing yet */
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot start the guard process");
+    }
     return 0;
 }
 
@@ -79,11 +83,12 @@ int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
     struct guard *g = xcalloc(1, sizeof(*g));
     int sock[2];
 
-    g->fd = -1;
-    *guard_r = g;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock))
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock)) {
+        free(g);
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot make a socket pair");
+    }
+    *guard_r = g;
     g->fd = sock[0];
     g->pid = fork();
     if (!g->pid)
@@ -107,33 +112,45 @@ int guard_arm(struct guard *g, struct xlsnap_error *err)
     if (guard_say(g, GUARD_ARMED))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "the guard process has died");
+    g->armed = true;
     return 0;
+}
+
+void guard_pausing(struct guard *g)
+{
+    guard_say(g, GUARD_PAUSING);
 }
 
 void guard_disarm(struct guard *g)
 {
-    if (g)
-        guard_say(g, GUARD_DISARMED);
+    if (!g)
+        return;
+    guard_say(g, GUARD_DISARMED);
+    g->armed = false;
 }
 
 void guard_stop(struct guard *g)
 {
     if (!g)
         return;
-    if (g->fd >= 0) {
+    if (!g->armed)
         guard_say(g, GUARD_FAREWELL);
-        close(g->fd);
-    }
-    while (g->pid && waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+    close(g->fd);
+    while (!g->armed && g->pid && waitpid(g->pid, NULL, 0) < 0 &&
+           errno == EINTR)
         ;
     free(g);
 }
 
 /* ---- the guard's side ---- */
 
-/* True if the tool died, *armed as it was then; false after a farewell. */
-static bool guard_listen(int fd, bool *armed)
+/*
+ * The last word when the tool died or went without a farewell; else
+ * GUARD_FAREWELL.
+ */
+static char guard_listen(int fd)
 {
+    char last = GUARD_READY;
     char word;
     ssize_t n;
 
@@ -142,22 +159,24 @@ static bool guard_listen(int fd, bool *armed)
         if (n < 0 && errno == EINTR)
             continue;
         if (n != 1)
-            return true;
+            return last;
         if (word == GUARD_FAREWELL)
-            return false;
-        *armed = word == GUARD_ARMED;
+            return word;
+        last = word;
     }
 }
 
-static int guard_resume(struct xlsnap *xs, struct domain *dom)
+static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
 {
     for (int i = 0; i < GUARD_RETRIES; i++) {
         struct xlsnap_error err = { 0 };
+        int rc = domain_settle(xs, dom, true, DOMAIN_GUARD_MS, &err);
 
-        if (!domain_settle(xs, dom, true, DOMAIN_SETTLE_SHORT_MS, &err))
+        if (!rc && unpause)
+            rc = domain_unpause(xs, dom->domid, &err);
+        if (!rc)
             return 0;
-        handle_log(xs, XTL_ERROR, "guard: domain '%s': %s", dom->name,
-                   err.msg);
+        handle_log(xs, XTL_ERROR, "guard: domain '%s': %s", dom->name, err.msg);
         sleep(1);
     }
     return -1;
@@ -169,8 +188,7 @@ int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
     const int ignored[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
     struct domain dom;
     struct xlsnap_error err = { 0 };
-    char ready = GUARD_READY;
-    bool armed = false;
+    char ready = GUARD_READY, last;
     int rc = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
@@ -183,12 +201,14 @@ int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
         domain_clear(&dom);
         return XLSNAP_FAILED;
     }
-    if (guard_listen(GUARD_FD, &armed)) {
+    last = guard_listen(GUARD_FD);
+    if (last != GUARD_FAREWELL) {
         handle_log(xs, XTL_WARN,
                    "guard: the snapshot of domain '%s' was interrupted; "
                    "run 'xl snapshot-recover %s'",
                    dom.name, dom.name);
-        rc = armed ? guard_resume(xs, &dom) : 0;
+        if (last == GUARD_ARMED || last == GUARD_PAUSING)
+            rc = guard_resume(xs, &dom, last == GUARD_PAUSING);
         if (monitor && monitor_keep(xs, &dom, 0, &err))
             handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
     }

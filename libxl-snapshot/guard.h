@@ -28,9 +28,14 @@ int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
                 struct xlsnap_error *err);
 /* From here on the guest may be asked to suspend at any moment. */
 int guard_arm(struct guard *guard, struct xlsnap_error *err);
+/* It is about to be paused as well, as was asked: undo that, too. */
+void guard_pausing(struct guard *guard);
 /* The guest runs again; only the monitor is still to be seen to. */
 void guard_disarm(struct guard *guard);
-/* All is well: says farewell and reaps it.  NULL is fine. */
+/*
+ * Says farewell and reaps it; an armed one, whose guest is not known to run,
+ * is left to do its work.  NULL is fine.
+ */
 void guard_stop(struct guard *guard);
 
 #endif

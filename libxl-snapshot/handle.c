@@ -16,8 +16,7 @@ static const libxl_childproc_hooks childproc_hooks = {
     .chldowner = libxl_sigchld_owner_libxl_always_selective_reap,
 };
 
-void handle_log(struct xlsnap *xs, xentoollog_level level, const char *fmt,
-                ...)
+void handle_log(struct xlsnap *xs, xentoollog_level level, const char *fmt, ...)
 {
     va_list ap;
 

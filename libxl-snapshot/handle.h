@@ -19,8 +19,8 @@ struct xlsnap {
 };
 
 /* Levels as in xentoollog.h. */
-void handle_log(struct xlsnap *xs, xentoollog_level level, const char *fmt,
-                ...) __attribute__((format(printf, 3, 4)));
+void handle_log(struct xlsnap *xs, xentoollog_level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Has the caller asked us to stop? */
 bool handle_cancelled(const struct xlsnap *xs);
 /* The running hypervisor's version: major * 100 + minor. */

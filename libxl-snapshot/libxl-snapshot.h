@@ -46,17 +46,17 @@
  */
 enum xlsnap_code {
     XLSNAP_OK = 0,
-    XLSNAP_FAILED = 1,   /* tried, failed, and nothing has changed */
-    XLSNAP_INVALID = 2,  /* the request makes no sense: usage or config */
-    XLSNAP_BUSY = 3,     /* another run holds the domain or one of its disks */
-    XLSNAP_REFUSED = 4,  /* a check said no; nothing was touched */
+    XLSNAP_FAILED = 1,  /* tried, failed, and nothing has changed */
+    XLSNAP_INVALID = 2, /* the request makes no sense: usage or config */
+    XLSNAP_BUSY = 3,    /* another run holds the domain or one of its disks */
+    XLSNAP_REFUSED = 4, /* a check said no; nothing was touched */
     XLSNAP_UNFINISHED = 5, /* xlsnap_recover must finish or undo the job */
 };
 
 /* Allocated by the caller, zeroed before the first use. */
 struct xlsnap_error {
-    int code;    /* enum xlsnap_code; 0: no error */
-    int errnum;  /* errno of the cause, or 0 */
+    int code;       /* enum xlsnap_code; 0: no error */
+    int errnum;     /* errno of the cause, or 0 */
     char msg[1024]; /* one line, no newline at its end */
 };
 
@@ -76,13 +76,13 @@ enum xlsnap_compress {
 
 /* One disk of a snapshot. */
 struct xlsnap_disk {
-    char *vdev;     /* as in the domain's config: xvda, hda, sdb1... */
+    char *vdev; /* as in the domain's config: xvda, hda, sdb1... */
     enum xlsnap_method method;
-    char *format;   /* raw, qcow, qcow2, vhd, qed (libxl_disk_format) */
-    char *target;   /* where an external snapshot goes */
-    uint64_t size;  /* LVM: bytes of copy-on-write space; 0: default */
+    char *format;          /* raw, qcow, qcow2, vhd, qed (libxl_disk_format) */
+    char *target;          /* where an external snapshot goes */
+    uint64_t size;         /* LVM: bytes of copy-on-write space; 0: default */
     unsigned size_percent; /* LVM: the same as % of the origin; 0: not given */
-    char *source;   /* the disk's own path; filled in by create */
+    char *source;          /* the disk's own path; filled in by create */
 };
 
 /*
@@ -92,14 +92,14 @@ struct xlsnap_disk {
  * xl-snapshot.cfg(5).
  */
 struct xlsnap_snapshot {
-    char *domain;      /* name or id; in snapshot.cfg always the name */
-    char *name;        /* see xlsnap_name_check */
+    char *domain; /* name or id; in snapshot.cfg always the name */
+    char *name;   /* see xlsnap_name_check */
     char *description;
-    char *path;        /* absolute directory */
-    char *memory;      /* absolute path of the memory image */
+    char *path;              /* absolute directory */
+    char *memory;            /* absolute path of the memory image */
     enum xlsnap_method type; /* of disks that do not say */
-    int live;          /* 0, 1, or -1: not given */
-    int compress;      /* enum xlsnap_compress, or -1: not given */
+    int live;                /* 0, 1, or -1: not given */
+    int compress;            /* enum xlsnap_compress, or -1: not given */
     struct xlsnap_disk *disks;
     size_t n_disks;
     /* Only in snapshot.cfg; NULL or 0 marks a mere request. */
@@ -115,20 +115,18 @@ XLSNAP_PUBLIC void xlsnap_snapshot_clear(struct xlsnap_snapshot *snap);
 XLSNAP_PUBLIC void xlsnap_snapshot_copy(struct xlsnap_snapshot *dst,
                                         const struct xlsnap_snapshot *src);
 /* Appends an empty disk and returns it; valid until the next append. */
-XLSNAP_PUBLIC struct xlsnap_disk *
-xlsnap_snapshot_add_disk(struct xlsnap_snapshot *snap);
+XLSNAP_PUBLIC struct xlsnap_disk *xlsnap_snapshot_add_disk(
+    struct xlsnap_snapshot *snap);
 /* The disk of that vdev, or NULL. */
-XLSNAP_PUBLIC struct xlsnap_disk *
-xlsnap_snapshot_find_disk(const struct xlsnap_snapshot *snap,
-                          const char *vdev);
+XLSNAP_PUBLIC struct xlsnap_disk *xlsnap_snapshot_find_disk(
+    const struct xlsnap_snapshot *snap, const char *vdev);
 
 /*
  * A name becomes a qcow2 tag, an LV's suffix and a part of file names:
  * [A-Za-z0-9_.+-]{1,64}, not starting with '-' or '.', not all digits
  * (qemu-img takes those for a snapshot's ID).  0 or -XLSNAP_INVALID.
  */
-XLSNAP_PUBLIC int xlsnap_name_check(const char *name,
-                                    struct xlsnap_error *err);
+XLSNAP_PUBLIC int xlsnap_name_check(const char *name, struct xlsnap_error *err);
 
 /* "internal", "external", "overlay", "no"; XLSNAP_METHOD_DEFAULT: "". */
 XLSNAP_PUBLIC const char *xlsnap_method_name(enum xlsnap_method method);
@@ -172,23 +170,23 @@ XLSNAP_PUBLIC void xlsnap_close(struct xlsnap *xs);
 /* What an operation did, or with dryrun would do. */
 struct xlsnap_report {
     struct xlsnap_snapshot snapshot; /* everything filled in */
-    char *config_path;   /* snapshot.cfg */
-    char **steps;        /* the plan, a line each */
+    char *config_path;               /* snapshot.cfg */
+    char **steps;                    /* the plan, a line each */
     size_t n_steps;
     uint64_t memory_bytes;      /* length of the memory image */
     uint64_t memory_disk_bytes; /* what it takes on disk (holes excluded) */
-    uint32_t domid;      /* after the operation */
-    bool paused;         /* the domain was left paused */
-    char *discarded;     /* revert with ->keep: tag of the state given up */
-    int64_t pause_ms;    /* create: how long the guest stood still */
+    uint32_t domid;             /* after the operation */
+    bool paused;                /* the domain was left paused */
+    char *discarded;  /* revert with ->keep: tag of the state given up */
+    int64_t pause_ms; /* create: how long the guest stood still */
     int64_t total_ms;
 };
 XLSNAP_PUBLIC void xlsnap_report_clear(struct xlsnap_report *report);
 
 struct xlsnap_create_options {
-    bool dryrun;  /* check everything, report the steps, change nothing */
-    bool paused;  /* leave the domain paused afterwards */
-    bool force;   /* what xl-snapshot(1) lists under create, -f */
+    bool dryrun; /* check everything, report the steps, change nothing */
+    bool paused; /* leave the domain paused afterwards */
+    bool force;  /* what xl-snapshot(1) lists under create, -f */
 };
 
 /*
@@ -204,10 +202,12 @@ XLSNAP_PUBLIC int xlsnap_create(struct xlsnap *xs,
 
 struct xlsnap_revert_options {
     bool dryrun;
-    bool paused;     /* leave the domain paused after the restore */
-    bool no_monitor; /* start no monitor, as xl restore -e */
-    bool keep;       /* keep the discarded disk states */
-    bool force;      /* what xl-snapshot(1) lists under revert, -f */
+    bool paused;             /* leave the domain paused after the restore */
+    bool no_monitor;         /* start no monitor, as xl restore -e */
+    bool keep;               /* keep the discarded disk states */
+    bool force;              /* what xl-snapshot(1) lists under revert, -f */
+    const char *config_path; /* file *snap was read from; NULL: that of its
+                              * ->path.  Recovery reads it again. */
 };
 
 /*

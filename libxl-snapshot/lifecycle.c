@@ -13,21 +13,25 @@
  */
 #include "domain.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <xenstore.h>
 
+#include "file.h"
 #include "util.h"
 
 #define QEMU_EXIT_TIMEOUT_MS 120000
+#define WITHDRAWN_MS 30000
 
 struct save {
     struct xlsnap *xs;
     const struct domain *dom;
     libxl_asyncop_how how;
-    bool done, aborted;
-    int rc; /* libxl's */
+    bool done, aborted, broken;
+    int rc;                  /* libxl's */
     struct xs_handle *watch; /* on the domain's control/shutdown */
     int watch_events;
     int64_t suspended_ms;
@@ -76,8 +80,8 @@ static void save_read_events(struct save *s)
 {
     libxl_event *ev;
 
-    while (!libxl_event_check(s->xs->ctx, &ev, LIBXL_EVENTMASK_ALL, NULL,
-                              NULL)) {
+    while (
+        !libxl_event_check(s->xs->ctx, &ev, LIBXL_EVENTMASK_ALL, NULL, NULL)) {
         if (ev->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN &&
             ev->domid == s->dom->domid && !s->suspended_ms)
             s->suspended_ms = now_ms();
@@ -112,9 +116,8 @@ static int save_turn(struct save *s, struct pollfd **fds)
         return -1;
     (*fds)[n] = (struct pollfd){ .fd = s->aborted ? -1 : s->xs->cancel_fd,
                                  .events = POLLIN };
-    (*fds)[n + 1] = (struct pollfd){
-        .fd = s->watch ? xs_fileno(s->watch) : -1, .events = POLLIN
-    };
+    (*fds)[n + 1] = (struct pollfd){ .fd = s->watch ? xs_fileno(s->watch) : -1,
+                                     .events = POLLIN };
     if (poll(*fds, n + 2, timeout) < 0 && errno != EINTR)
         return -1;
     gettimeofday(&now, NULL);
@@ -128,6 +131,23 @@ static int save_turn(struct save *s, struct pollfd **fds)
     return 0;
 }
 
+static void sleep_ms(int ms)
+{
+    struct timespec ts = { .tv_sec = ms / 1000,
+                           .tv_nsec = ms % 1000 * 1000000L };
+
+    nanosleep(&ts, NULL);
+}
+
+/* Polling does not work (out of memory, say): abort, and turn slowly. */
+static void save_give_up(struct save *s)
+{
+    if (!s->broken)
+        libxl_ao_abort(s->xs->ctx, &s->how);
+    s->broken = true;
+    sleep_ms(100);
+}
+
 static int save_run(struct save *s, int fd, bool live)
 {
     struct pollfd *fds = NULL;
@@ -135,16 +155,36 @@ static int save_run(struct save *s, int fd, bool live)
 
     rc = libxl_domain_suspend(s->xs->ctx, s->dom->domid, fd,
                               live ? LIBXL_SUSPEND_LIVE : 0, &s->how);
+    /* Whatever breaks, the operation holds pointers to *s until it is done. */
     while (!rc && !s->done)
-        rc = save_turn(s, &fds);
+        if (save_turn(s, &fds))
+            save_give_up(s);
     free(fds);
     return rc ? rc : s->rc;
 }
 
-/* Was the guest asked to suspend?  Without a watch we must assume so. */
+/*
+ * Was the guest asked to suspend?  Without a watch we must assume so; old PV
+ * kernels are asked through an event channel instead of the node.
+ */
 static bool save_requested(const struct save *s)
 {
-    return !s->watch || s->watch_events > 1 || s->suspended_ms;
+    cleanup_free char *evtchn =
+        domain_xs_read(s->dom->domid, "device/suspend/event-channel");
+
+    return !s->watch || s->watch_events > 1 || s->suspended_ms ||
+           (evtchn && *evtchn);
+}
+
+/*
+ * libxl waits 60 s for the guest's ack, then empties the node itself; and 60 s
+ * more after an ack.  So a node emptied only just now was libxl's doing: the
+ * request is withdrawn.
+ */
+static bool save_withdrawn(const struct save *s)
+{
+    return s->rc == ERROR_GUEST_TIMEDOUT && s->suspended_ms &&
+           now_ms() - s->suspended_ms < WITHDRAWN_MS;
 }
 
 static int save_fail(struct save *s, struct xlsnap_error *err)
@@ -169,8 +209,8 @@ static int save_fail(struct save *s, struct xlsnap_error *err)
                        name, s->rc);
 }
 
-int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
-                bool live, int64_t *suspended_ms, bool *requested,
+int domain_save(struct xlsnap *xs, const struct domain *dom, int fd, bool live,
+                int64_t *suspended_ms, bool *requested,
                 struct xlsnap_error *err)
 {
     struct save s = { .xs = xs, .dom = dom };
@@ -189,7 +229,7 @@ int domain_save(struct xlsnap *xs, const struct domain *dom, int fd,
     save_read_events(&s);
     save_read_watch(&s);
     libxl_evdisable_domain_death(xs->ctx, evgen);
-    *requested = save_requested(&s);
+    *requested = save_requested(&s) && !save_withdrawn(&s);
     *suspended_ms = s.suspended_ms;
     rc = s.rc ? save_fail(&s, err) : 0;
     if (s.watch)
@@ -206,19 +246,50 @@ int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
     int rc = libxl_domain_resume(xs->ctx, domid, 1, NULL);
 
     if (rc)
-        return xlsnap_fail(err, XLSNAP_UNFINISHED,
+        return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot resume the suspended domain (libxl error "
                            "%d)",
                            rc);
     return 0;
 }
 
-static void sleep_ms(int ms)
+/* argv: libxl-save-helper --save-domain FD BACKFD DOMID ... */
+static bool is_save_helper(const char *pid, const char *domid)
 {
-    struct timespec ts = { .tv_sec = ms / 1000,
-                           .tv_nsec = ms % 1000 * 1000000L };
+    cleanup_free char *path = xasprintf("/proc/%s/cmdline", pid);
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *argv = NULL;
+    const char *arg;
+    size_t len = 0;
+    int n = 0;
 
-    nanosleep(&ts, NULL);
+    if (file_read(path, 4096, &argv, &len, &ignored))
+        return false;
+    for (arg = argv; arg < argv + len; arg += strlen(arg) + 1, n++) {
+        if (n == 0 && !strstr(arg, "libxl-save-helper"))
+            return false;
+        if (n == 1 && strcmp(arg, "--save-domain"))
+            return false;
+        if (n == 4)
+            return !strcmp(arg, domid);
+    }
+    return false;
+}
+
+pid_t domain_save_helper(uint32_t domid)
+{
+    cleanup_free char *text = xasprintf("%" PRIu32, domid);
+    DIR *proc = opendir("/proc");
+    struct dirent *e;
+    pid_t pid = 0;
+
+    while (proc && !pid && (e = readdir(proc)))
+        if (isdigit((unsigned char)e->d_name[0]) &&
+            is_save_helper(e->d_name, text))
+            pid = (pid_t)strtol(e->d_name, NULL, 10);
+    if (proc)
+        closedir(proc);
+    return pid;
 }
 
 int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
@@ -227,18 +298,23 @@ int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
     int64_t deadline = now_ms() + timeout_ms;
 
     do {
-        if (!domain_refresh(xs, dom))
+        enum domain_presence found = domain_refresh(xs, dom);
+
+        if (found == DOMAIN_GONE)
             return 0; /* rebooted, crashed or destroyed: not suspended */
-        if (domain_is_suspended(dom))
+        if (found == DOMAIN_THERE && domain_is_suspended(dom))
             return domain_resume(xs, dom->domid, err);
         /* Any other shutdown is the monitor's business. */
-        if (dom->info.shutdown || !requested)
-            return 0;
-        if (domain_withdraw_suspend(dom->domid))
+        if (found == DOMAIN_THERE &&
+            (dom->info.shutdown || domain_withdraw_suspend(dom->domid) ||
+             !requested))
             return 0;
         sleep_ms(20);
     } while (now_ms() < deadline);
-    return 0;
+    return xlsnap_fail(err, XLSNAP_FAILED,
+                       "the guest of domain '%s' has taken note of the request "
+                       "to suspend, and may still do so",
+                       dom->name);
 }
 
 /* Waits for the end of a process that is not our child. */
@@ -265,7 +341,7 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
     if (dom->qemu_pid > 0)
         pidfd = syscall(SYS_pidfd_open, dom->qemu_pid, 0);
     rc = libxl_domain_destroy(xs->ctx, dom->domid, NULL);
-    if (rc && rc != ERROR_DOMAIN_NOTFOUND)
+    if (rc)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot destroy domain '%s' (libxl error %d)",
                            dom->name, rc);
@@ -314,8 +390,7 @@ int domain_pause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
               : 0;
 }
 
-int domain_unpause(struct xlsnap *xs, uint32_t domid,
-                   struct xlsnap_error *err)
+int domain_unpause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
 {
     int rc = libxl_domain_unpause(xs->ctx, domid, NULL);
 

@@ -40,7 +40,7 @@ struct libxl_stream_header { /* big-endian */
     uint32_t options; /* bit 0: big-endian records; bit 1: legacy */
 };
 #define LIBXL_RECORD_LIBXC_CONTEXT 1U /* length 0; libxc's stream follows */
-#define LIBXL_RECORD_MAX_TYPE 3U /* 4 and 5 are Remus' and COLO's */
+#define LIBXL_RECORD_MAX_TYPE 3U      /* 4 and 5 are Remus' and COLO's */
 
 #define LIBXC_STREAM_MARKER 0xffffffffffffffffULL
 #define LIBXC_STREAM_ID 0x58454e46U /* "XENF" */
@@ -54,7 +54,7 @@ struct libxc_image_header { /* big-endian */
     uint32_t reserved2;
 };
 #define LIBXC_DOMAIN_PV 1U
-#define LIBXC_DOMAIN_HVM 2U /* and PVH */
+#define LIBXC_DOMAIN_HVM 2U  /* and PVH */
 struct libxc_domain_header { /* little-endian */
     uint32_t type;
     uint16_t page_shift;

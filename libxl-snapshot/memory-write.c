@@ -210,6 +210,17 @@ int memory_writer_fd(const struct memory_writer *w)
     return w->pipe_fd;
 }
 
+void memory_writer_id(const struct memory_writer *w, struct file_id *id_r)
+{
+    struct stat st;
+
+    memset(id_r, 0, sizeof(*id_r));
+    if (!fstat(w->file_fd, &st)) {
+        id_r->dev = st.st_dev;
+        id_r->ino = st.st_ino;
+    }
+}
+
 void memory_writer_eof(struct memory_writer *w)
 {
     if (w->pipe_fd >= 0)

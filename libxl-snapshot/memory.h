@@ -18,7 +18,7 @@
 
 #include <sys/types.h>
 
-#include "error.h"
+#include "file.h"
 
 #define MEMORY_DIGEST_PREFIX "xxh3-128:"
 #define MEMORY_DIGEST_LEN (sizeof(MEMORY_DIGEST_PREFIX) - 1 + 32)
@@ -45,6 +45,8 @@ int memory_writer_start(const char *path, const char *config_json,
                         struct xlsnap_error *err);
 /* The pipe for libxl's stream. */
 int memory_writer_fd(const struct memory_writer *w);
+/* Which file it is. */
+void memory_writer_id(const struct memory_writer *w, struct file_id *id_r);
 /* Our end of the pipe is closed: the writer sees the end once libxl's save
  * helper is gone, too.  Does not wait. */
 void memory_writer_eof(struct memory_writer *w);
@@ -60,12 +62,12 @@ void memory_writer_free(struct memory_writer *w);
 /* ---- reading ---- */
 
 struct memory_image {
-    int fd;              /* at no particular offset; -1: none */
+    int fd; /* at no particular offset; -1: none */
     uint64_t bytes;
     uint64_t disk_bytes;
-    off_t stream;        /* where libxl's stream begins */
+    off_t stream; /* where libxl's stream begins */
     char *config_json;
-    unsigned xen_major, xen_minor; /* of the Xen that saved it */
+    unsigned xen_major, xen_minor;      /* of the Xen that saved it */
     char digest[MEMORY_DIGEST_LEN + 1]; /* after memory_image_check_digest */
 };
 

@@ -83,9 +83,8 @@ static int monitor_watch_ejects(struct monitor *m)
     m->ejects = xcalloc(m->n_ejects, sizeof(*m->ejects));
     for (int i = 0; i < m->n_ejects; i++)
         if (m->config.disks[i].removable &&
-            libxl_evenable_disk_eject(m->ctx, m->domid,
-                                      m->config.disks[i].vdev, 0,
-                                      &m->ejects[i]))
+            libxl_evenable_disk_eject(m->ctx, m->domid, m->config.disks[i].vdev,
+                                      0, &m->ejects[i]))
             return -1;
     return 0;
 }
@@ -113,8 +112,7 @@ static void monitor_reload_config(struct monitor *m)
     libxl_domain_config config;
 
     libxl_domain_config_init(&config);
-    if (libxl_retrieve_domain_configuration(m->ctx, m->domid, &config,
-                                            NULL)) {
+    if (libxl_retrieve_domain_configuration(m->ctx, m->domid, &config, NULL)) {
         say("cannot read the domain's configuration, using the old one");
         libxl_domain_config_dispose(&config);
         return;
@@ -123,8 +121,8 @@ static void monitor_reload_config(struct monitor *m)
     m->config = config;
 }
 
-static libxl_action_on_shutdown
-monitor_action(const struct monitor *m, libxl_shutdown_reason reason)
+static libxl_action_on_shutdown monitor_action(const struct monitor *m,
+                                               libxl_shutdown_reason reason)
 {
     switch (reason) {
     case LIBXL_SHUTDOWN_REASON_POWEROFF:
@@ -144,8 +142,7 @@ monitor_action(const struct monitor *m, libxl_shutdown_reason reason)
 
 static void monitor_core_dump(struct monitor *m)
 {
-    cleanup_free char *file =
-        xasprintf(DUMP_DIR "/%s", m->config.c_info.name);
+    cleanup_free char *file = xasprintf(DUMP_DIR "/%s", m->config.c_info.name);
     int rc = libxl_domain_core_dump(m->ctx, m->domid, file, NULL);
 
     say("dumped core to %s (libxl %d)", file, rc);
@@ -212,14 +209,12 @@ static int monitor_recreate(struct monitor *m, bool soft_reset)
     monitor_unwatch(m);
     m->config.c_info.domid = 0;
     if (soft_reset) {
-        rc = libxl_domain_soft_reset(m->ctx, &m->config, m->domid, NULL,
-                                     NULL);
+        rc = libxl_domain_soft_reset(m->ctx, &m->config, m->domid, NULL, NULL);
     } else {
         sleep(2); /* xl does so: else the new domain sometimes fails */
         monitor_wait_memory(m);
         m->domid = DOMAIN_NONE;
-        rc = libxl_domain_create_new(m->ctx, &m->config, &m->domid, NULL,
-                                     NULL);
+        rc = libxl_domain_create_new(m->ctx, &m->config, &m->domid, NULL, NULL);
     }
     if (rc) {
         say("cannot start the domain again (libxl error %d)", rc);
@@ -296,8 +291,7 @@ int xlsnap_monitor_process(struct xlsnap *xs, uint32_t domid)
     umask(022);
     libxl_domain_config_init(&m.config);
     rc = libxl_retrieve_domain_configuration(m.ctx, domid, &m.config, NULL) ||
-         monitor_open_log(&m) || monitor_watch(&m) ||
-         monitor_watch_ejects(&m);
+         monitor_open_log(&m) || monitor_watch(&m) || monitor_watch_ejects(&m);
     if (!rc) {
         rc = write(MONITOR_FD, &ready, 1) != 1;
         close(MONITOR_FD);

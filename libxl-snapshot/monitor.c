@@ -16,12 +16,12 @@
 
 #include "util.h"
 
-#define OLD_EXIT_MS 10000    /* it goes within moments, if it goes at all */
+#define OLD_EXIT_MS 10000 /* it goes within moments, if it goes at all */
 #define READY_TIMEOUT_MS 30000
-#define LOG_TAIL (256 << 10) /* bytes of a log that are searched */
+#define LOG_MAX (32 << 20) /* bytes of a log that are searched */
 
-/* Is the program of this process xl, or our helper? */
-static bool monitor_is_candidate(const char *pid)
+/* Is this the program of the process? */
+static bool monitor_runs(const char *pid, const char *program)
 {
     cleanup_free char *link = xasprintf("/proc/%s/exe", pid);
     char exe[4096];
@@ -35,12 +35,11 @@ static bool monitor_is_candidate(const char *pid)
     end = strstr(exe, " (deleted)");
     if (end)
         *end = 0;
-    return !strcmp(basename(exe), "xl") ||
-           !strcmp(basename(exe), "xl-snapshot");
+    return !strcmp(basename(exe), program);
 }
 
-/* The end of what the process has as standard output, if that is a file. */
-static char *monitor_log_tail(const char *pid)
+/* What the process has as standard output, if that is a file; else NULL. */
+static char *monitor_log(const char *pid)
 {
     cleanup_free char *link = xasprintf("/proc/%s/fd/1", pid);
     cleanup_close int fd = -1;
@@ -54,34 +53,36 @@ static char *monitor_log_tail(const char *pid)
     fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return NULL;
-    text = xcalloc(1, LOG_TAIL + 1);
-    n = pread(fd, text, LOG_TAIL,
-              st.st_size > LOG_TAIL ? st.st_size - LOG_TAIL : 0);
+    /* The line stands at the start, and again after each restart. */
+    text = xcalloc(1, LOG_MAX + 1);
+    n = pread(fd, text, LOG_MAX, 0);
     if (n < 0)
         n = 0;
     text[n] = 0;
     return text;
 }
 
-/* Does the last such line of this pid in the log name our domid? */
+/*
+ * Does the last line of this pid in the log that says what it waits for
+ * contain `subject`, "domain NAME (domid " or "(domid N) "?
+ */
 static bool monitor_log_names(const char *text, const char *pid,
-                              uint32_t domid)
+                              const char *subject)
 {
-    cleanup_free char *end = xasprintf("to die [pid %s]", pid);
-    cleanup_free char *want =
-        xasprintf("(domid %" PRIu32 ") to die [pid %s]", domid, pid);
-    const char *last = NULL, *p = text;
-    size_t len = strlen(want) - strlen(end);
+    cleanup_free char *end = xasprintf(" to die [pid %s]", pid);
+    const char *last = NULL, *line, *found;
 
-    while ((p = strstr(p, end))) {
+    for (const char *p = text; (p = strstr(p, end)); p++)
         last = p;
-        p++;
-    }
-    return last && (size_t)(last - text) >= len &&
-           !strncmp(last - len, want, strlen(want));
+    if (!last)
+        return false;
+    for (line = last; line > text && line[-1] != '\n';)
+        line--;
+    found = strstr(line, subject);
+    return found && found < last + 1;
 }
 
-pid_t monitor_find(uint32_t domid)
+static pid_t monitor_search(const char *subject)
 {
     DIR *proc = opendir("/proc");
     struct dirent *e;
@@ -91,15 +92,30 @@ pid_t monitor_find(uint32_t domid)
         cleanup_free char *text = NULL;
 
         if (!isdigit((unsigned char)e->d_name[0]) ||
-            !monitor_is_candidate(e->d_name))
+            (!monitor_runs(e->d_name, "xl") &&
+             !monitor_runs(e->d_name, "xl-snapshot")))
             continue;
-        text = monitor_log_tail(e->d_name);
-        if (text && monitor_log_names(text, e->d_name, domid))
+        text = monitor_log(e->d_name);
+        if (text && monitor_log_names(text, e->d_name, subject))
             pid = (pid_t)strtol(e->d_name, NULL, 10);
     }
     if (proc)
         closedir(proc);
     return pid;
+}
+
+pid_t monitor_find(uint32_t domid)
+{
+    cleanup_free char *subject = xasprintf("(domid %" PRIu32 ") ", domid);
+
+    return monitor_search(subject);
+}
+
+pid_t monitor_find_name(const char *name)
+{
+    cleanup_free char *subject = xasprintf("domain %s (domid ", name);
+
+    return monitor_search(subject);
 }
 
 static void __attribute__((noreturn))
@@ -120,8 +136,7 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
     close_range(MONITOR_FD + 1, ~0U, 0);
     if (chdir("/"))
         _exit(127);
-    execl(xs->helper, "xl-snapshot", "monitor", dom->name, domid,
-          (char *)NULL);
+    execl(xs->helper, "xl-snapshot", "monitor", dom->name, domid, (char *)NULL);
     _exit(127);
 }
 
@@ -155,8 +170,7 @@ int monitor_start(struct xlsnap *xs, const struct domain *dom,
     if (!pid)
         monitor_exec(xs, dom, fd[1]);
     close(fd[1]);
-    if (pid < 0 || !poll_in(in, READY_TIMEOUT_MS) ||
-        read(in, &ready, 1) != 1)
+    if (pid < 0 || !poll_in(in, READY_TIMEOUT_MS) || read(in, &ready, 1) != 1)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot start the monitor of domain '%s'; without "
                            "one a reboot of the guest hangs (see "
@@ -165,22 +179,30 @@ int monitor_start(struct xlsnap *xs, const struct domain *dom,
     return 0;
 }
 
-/* Has the process ended, or does it within the time? */
-static bool monitor_ended(pid_t pid, int timeout_ms)
+/* Waits for its end, as long as that. */
+static void monitor_wait(pid_t pid, int timeout_ms)
 {
     cleanup_close int pidfd = syscall(SYS_pidfd_open, pid, 0);
 
-    return pidfd < 0 || poll_in(pidfd, timeout_ms);
+    if (pidfd >= 0)
+        poll_in(pidfd, timeout_ms);
+}
+
+/* xl's goes when it has seen its domain suspend; ours, and newer ones, stay. */
+static bool monitor_stays(struct xlsnap *xs, pid_t pid)
+{
+    cleanup_free char *text = xasprintf("%d", (int)pid);
+
+    return handle_xen_version(xs) >= 420 || monitor_runs(text, "xl-snapshot");
 }
 
 int monitor_keep(struct xlsnap *xs, const struct domain *dom, pid_t old,
                  struct xlsnap_error *err)
 {
-    bool stays = handle_xen_version(xs) >= 420;
-
     if (!old)
         old = monitor_find(dom->domid);
-    if (old && !monitor_ended(old, stays ? 0 : OLD_EXIT_MS))
-        return 0;
-    return monitor_start(xs, dom, err);
+    if (old)
+        monitor_wait(old, monitor_stays(xs, old) ? 0 : OLD_EXIT_MS);
+    /* Not the pid but what it does counts: it may be another's by now. */
+    return monitor_find(dom->domid) ? 0 : monitor_start(xs, dom, err);
 }

@@ -20,6 +20,11 @@
  */
 pid_t monitor_find(uint32_t domid);
 /*
+ * The same by the domain's name: found while no such domain exists, it is
+ * between destroying and starting it again, or about to end.
+ */
+pid_t monitor_find_name(const char *name);
+/*
  * After a resume: if monitor `old` (0: unknown) has ended, or ends now because
  * it saw the suspend, starts ours; one that lives on is left to do its work.
  */

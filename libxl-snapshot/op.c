@@ -2,6 +2,8 @@
 /* What operations share: setting up, locking, clearing. */
 #include "op.h"
 
+#include <xxhash.h>
+
 #include "util.h"
 
 void op_init(struct op *op, struct xlsnap *xs)
@@ -38,8 +40,8 @@ int op_lock_domain(struct op *op, const char *name, const char *uuid,
     for (char *p = by_name; *p; p++)
         if (*p == '/')
             *p = '\\'; /* no name of a file has a slash */
-    return lock_take(op->xs->run_dir, keys, ARRAY_SIZE(keys), what,
-                     &op->locks, err);
+    return lock_take(op->xs->run_dir, keys, ARRAY_SIZE(keys), what, &op->locks,
+                     err);
 }
 
 int op_lock_disks(struct op *op, struct xlsnap_error *err)
@@ -50,13 +52,26 @@ int op_lock_disks(struct op *op, struct xlsnap_error *err)
     int rc;
 
     for (size_t i = 0; i < op->n_disks; i++)
-        keys[i] = xasprintf("disk-%llx-%llx",
-                            (unsigned long long)op->disks[i].id.dev,
-                            (unsigned long long)op->disks[i].id.ino);
-    rc = lock_add(op->locks, (const char *const *)keys, op->n_disks, what,
-                  err);
+        keys[i] =
+            xasprintf("disk-%llx-%llx", (unsigned long long)op->disks[i].id.dev,
+                      (unsigned long long)op->disks[i].id.ino);
+    rc = lock_add(op->locks, (const char *const *)keys, op->n_disks, what, err);
     for (size_t i = 0; i < op->n_disks; i++)
         free(keys[i]);
     free(keys);
     return rc;
+}
+
+int op_lock_files(struct op *op, struct xlsnap_error *err)
+{
+    const char *files[] = { op->snap.memory, op->config_path };
+    char names[ARRAY_SIZE(files)][32];
+    const char *keys[ARRAY_SIZE(files)];
+
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        snprintf(names[i], sizeof(names[i]), "file-%016llx",
+                 (unsigned long long)XXH3_64bits(files[i], strlen(files[i])));
+        keys[i] = names[i];
+    }
+    return lock_add(op->locks, keys, ARRAY_SIZE(keys), op->snap.path, err);
 }

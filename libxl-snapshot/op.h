@@ -15,7 +15,7 @@
 
 struct op {
     struct xlsnap *xs;
-    struct domain dom;  /* the running domain; domid DOMAIN_NONE: none */
+    struct domain dom; /* the running domain; domid DOMAIN_NONE: none */
     struct xlsnap_snapshot snap;
     struct disk *disks;
     size_t n_disks;
@@ -31,10 +31,11 @@ struct op {
     struct memory_writer *writer;
     struct memory_written written;
     struct guard *guard;
-    pid_t monitor; /* the domain's before the operation; 0: none */
+    pid_t monitor;   /* the domain's before the operation; 0: none */
     bool requested;  /* the guest was asked to suspend and may not run yet */
-    bool asked;      /* the same, until its monitor was looked after */
+    bool asked;      /* the save began; its monitor is still to be seen to */
     bool paused_now; /* we have paused it, as asked by ->paused */
+    bool published;  /* snapshot.cfg is there, and ours */
     int64_t suspended_ms; /* moment of now_ms; 0: the guest stands not still */
     int64_t pause_ms;
 
@@ -58,5 +59,7 @@ void op_clear(struct op *op);
 int op_lock_domain(struct op *op, const char *name, const char *uuid,
                    struct xlsnap_error *err);
 int op_lock_disks(struct op *op, struct xlsnap_error *err);
+/* The files that a create makes, by path: two may want the same. */
+int op_lock_files(struct op *op, struct xlsnap_error *err);
 
 #endif

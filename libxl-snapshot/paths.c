@@ -17,8 +17,8 @@ int paths_fill(struct xlsnap *xs, struct xlsnap_snapshot *snap,
                                "domain name '%s' is no name for a directory; "
                                "say where the snapshot goes (path=)",
                                snap->domain);
-        snap->path = xasprintf("%s/%s/%s", xs->snapshot_dir, snap->domain,
-                               snap->name);
+        snap->path =
+            xasprintf("%s/%s/%s", xs->snapshot_dir, snap->domain, snap->name);
     }
     if (!snap->memory)
         snap->memory = xasprintf("%s/memory.save", snap->path);

@@ -12,6 +12,16 @@
 #define RECORD_FORMAT 1
 #define RECORD_MAX (1 << 20)
 
+static void record_put_id(struct json_writer *w, const char *name,
+                          const struct file_id *id)
+{
+    json_open_object(w, name);
+    json_put_int(w, "dev", id->dev);
+    json_put_int(w, "ino", id->ino);
+    json_put_bool(w, "block", id->block);
+    json_close_object(w);
+}
+
 static void record_put_disk(struct json_writer *w,
                             const struct xlsnap_disk *disk,
                             const struct file_id *id)
@@ -22,9 +32,7 @@ static void record_put_disk(struct json_writer *w,
     json_put_string(w, "format", disk->format);
     json_put_string(w, "source", disk->source);
     json_put_string(w, "target", disk->target);
-    json_put_int(w, "dev", id->dev);
-    json_put_int(w, "ino", id->ino);
-    json_put_bool(w, "block", id->block);
+    record_put_id(w, "id", id);
     json_close_object(w);
 }
 
@@ -41,6 +49,7 @@ static char *record_text(const struct pending *p)
     json_put_string(w, "config_path", p->config_path);
     json_put_string(w, "memory", p->memory);
     json_put_string(w, "memory_tmp", p->memory_tmp);
+    record_put_id(w, "memory_id", &p->memory_id);
     json_put_string(w, "made_dir", p->made_dir);
     json_put_bool(w, "no_return", p->no_return);
     json_put_bool(w, "monitor", p->monitor);
@@ -74,6 +83,19 @@ static char *host_boot_id(void)
     id[n > 0 ? n : 0] = 0;
     id[strcspn(id, "\n")] = 0;
     return xstrdup(id);
+}
+
+bool pending_is_file(const struct pending *p, const char *path,
+                     const struct file_id *id)
+{
+    struct xlsnap_error ignored = { 0 };
+    struct file_id now;
+
+    if (file_id(path, &now, &ignored))
+        return false;
+    if (pending_same_boot(p))
+        return file_id_equal(&now, id);
+    return now.block == id->block && (id->block || now.ino == id->ino);
 }
 
 bool pending_same_boot(const struct pending *p)
@@ -165,6 +187,16 @@ static uint32_t record_domid(struct record *r, const char *name)
     return value;
 }
 
+static void record_id(struct record *r, const char *name, struct file_id *id)
+{
+    struct record of = { .v = json_get(r->v, name) };
+
+    id->dev = record_int(&of, "dev");
+    id->ino = record_int(&of, "ino");
+    id->block = record_bool(&of, "block");
+    r->bad |= of.bad;
+}
+
 static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
                             const struct json *v)
 {
@@ -177,9 +209,7 @@ static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
     disk->format = record_string(&r, "format");
     disk->source = record_string(&r, "source");
     disk->target = record_string_or_null(&r, "target");
-    id->dev = record_int(&r, "dev");
-    id->ino = record_int(&r, "ino");
-    id->block = record_bool(&r, "block");
+    record_id(&r, "id", id);
     return !r.bad && id->ino;
 }
 
@@ -213,6 +243,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->config_path = record_string(&r, "config_path");
     p->memory = record_string(&r, "memory");
     p->memory_tmp = record_string_or_null(&r, "memory_tmp");
+    record_id(&r, "memory_id", &p->memory_id);
     p->made_dir = record_string_or_null(&r, "made_dir");
     p->no_return = record_bool(&r, "no_return");
     p->monitor = record_bool(&r, "monitor");
@@ -222,7 +253,9 @@ static bool record_get(struct pending *p, const struct json *v)
     p->boot_id = record_string_or_null(&r, "boot_id");
     p->domid = record_domid(&r, "domid");
     p->restored = record_domid(&r, "restored");
-    return record_get_disks(p, json_get(v, "disks")) && !r.bad;
+    return record_get_disks(p, json_get(v, "disks")) && !r.bad &&
+           p->config_path[0] == '/' && p->memory[0] == '/' &&
+           (p->memory_tmp || strcmp(p->operation, "create"));
 }
 
 static int pending_read(const char *file, struct pending *p,
@@ -240,7 +273,9 @@ static int pending_read(const char *file, struct pending *p,
     p->file = xstrdup(file);
     if (!record_get(p, root))
         rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "'%s' is no pending record of this version", file);
+                         "'%s' is no pending record of this version; remove "
+                         "it when you know what it was of",
+                         file);
     json_free(root);
     return rc;
 }
@@ -293,7 +328,10 @@ static bool refuse_if_ours(const struct pending *p, void *user)
                 (r->name && !strcmp(p->domain, r->name));
 
     for (size_t i = 0; i < p->n_disks && !ours; i++)
-        ours = disks_find_id(r->op, &p->ids[i]);
+        for (size_t j = 0; j < r->op->n_disks && !ours; j++)
+            ours = pending_same_boot(p)
+                       ? file_id_equal(&p->ids[i], &r->op->disks[j].id)
+                       : !strcmp(p->disks[i].source, r->op->disks[j].source);
     if (ours)
         r->rc = xlsnap_fail(r->err, XLSNAP_REFUSED,
                             "an earlier %s of domain '%s' was not finished; "

@@ -24,10 +24,11 @@ struct pending {
     char *operation; /* "create" or "revert" */
     char *domain;    /* name */
     char *uuid;
-    char *name;        /* of the snapshot */
-    char *config_path; /* snapshot.cfg */
-    char *memory;      /* final path of the memory image */
-    char *memory_tmp;  /* where it is written (create) */
+    char *name;               /* of the snapshot */
+    char *config_path;        /* snapshot.cfg */
+    char *memory;             /* final path of the memory image */
+    char *memory_tmp;         /* where it is written (create) */
+    struct file_id memory_id; /* of the image (create); ino 0: not made yet */
     char *made_dir;    /* topmost directory made for it (create), or NULL */
     bool no_return;    /* revert: the domain may be destroyed */
     bool monitor;      /* at the end the domain shall have one */
@@ -51,14 +52,21 @@ int pending_drop(struct pending *p, struct xlsnap_error *err);
  * cannot be read is -XLSNAP_FAILED: nobody may guess what it said.
  */
 int pending_each(struct xlsnap *xs,
-                 bool (*found)(const struct pending *p, void *user),
-                 void *user, struct xlsnap_error *err);
+                 bool (*found)(const struct pending *p, void *user), void *user,
+                 struct xlsnap_error *err);
 /*
  * -XLSNAP_REFUSED, naming the cure, if a record concerns this domain (by uuid
  * or name; either may be NULL) or one of op's disks.
  */
 int pending_refuse(struct op *op, const char *name, const char *uuid,
                    struct xlsnap_error *err);
+/*
+ * Is the file at `path` the one of this identity?  After a reboot of the host
+ * device numbers may be others: then the inode number alone decides, and for
+ * block devices nothing but the path.
+ */
+bool pending_is_file(const struct pending *p, const char *path,
+                     const struct file_id *id);
 /* Is this still the boot of the host in which the record was written? */
 bool pending_same_boot(const struct pending *p);
 /* Fills ->disks and ->ids from those of op that take part. */

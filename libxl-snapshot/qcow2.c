@@ -7,26 +7,26 @@
 #include "qcow2.h"
 
 #include <fcntl.h>
+#include <limits.h>
 
 #include "run.h"
 #include "util.h"
 
-#define QEMU_IMG_TIMEOUT_MS 600000 /* -a walks the tables of big images */
+/* What changes an image is never cut off in the middle. */
+#define QEMU_IMG_TIMEOUT_MS INT_MAX
 
 /* ---- through QEMU ---- */
 
-int qcow2_connect(struct op *op, struct qmp **qmp_r,
-                         struct xlsnap_error *err)
+int qcow2_connect(struct op *op, struct qmp **qmp_r, struct xlsnap_error *err)
 {
-    cleanup_free char *path = xasprintf(
-        "/var/run/xen/qmp-libxenstat-%" PRIu32, op->dom.domid);
+    cleanup_free char *path =
+        xasprintf("/var/run/xen/qmp-libxenstat-%" PRIu32, op->dom.domid);
 
     return qmp_connect(path, QMP_TIMEOUT_MS, qmp_r, err);
 }
 
 /* Is this entry of query-block our disk? */
-static bool qcow2_entry_is(const struct json *inserted,
-                           const struct disk *disk)
+static bool qcow2_entry_is(const struct json *inserted, const struct disk *disk)
 {
     const char *drv = json_get_string(inserted, "drv");
     const char *file =
@@ -39,8 +39,8 @@ static bool qcow2_entry_is(const struct json *inserted,
 }
 
 const struct json *qcow2_find_entry(const struct json *blocks,
-                                           const struct disk *disk,
-                                           struct xlsnap_error *err)
+                                    const struct disk *disk,
+                                    struct xlsnap_error *err)
 {
     const struct json *found = NULL;
     size_t n = 0;
@@ -65,12 +65,10 @@ const struct json *qcow2_find_entry(const struct json *blocks,
 
 bool qcow2_entry_has_tag(const struct json *inserted, const char *tag)
 {
-    const struct json *list =
-        json_path(inserted, "image", "snapshots", NULL);
+    const struct json *list = json_path(inserted, "image", "snapshots", NULL);
 
     for (size_t i = 0; i < json_array_len(list); i++) {
-        const char *name =
-            json_get_string(json_array_at(list, i), "name");
+        const char *name = json_get_string(json_array_at(list, i), "name");
 
         if (name && !strcmp(name, tag))
             return true;
@@ -102,14 +100,12 @@ static char *qcow2_image_arg(const struct disk *disk)
 
 /* *image_r: the image's own entry in the chain (root->first). */
 int qcow2_info(const struct disk *disk, struct json **root_r,
-                      const struct json **image_r, struct xlsnap_error *err)
+               const struct json **image_r, struct xlsnap_error *err)
 {
     cleanup_free char *image = qcow2_image_arg(disk);
     cleanup_free char *text = NULL;
-    const char *argv[] = { "qemu-img",        "info",
-                           "-U",              "--output=json",
-                           "--backing-chain", image,
-                           NULL };
+    const char *argv[] = { "qemu-img",        "info", "-U", "--output=json",
+                           "--backing-chain", image,  NULL };
     int rc = run_output(argv, RUN_TIMEOUT_MS, &text, err);
 
     if (!rc)
@@ -121,8 +117,7 @@ int qcow2_info(const struct disk *disk, struct json **root_r,
 }
 
 /* The ID of the only snapshot of that tag; NULL if there is none or two. */
-const char *qcow2_find_id(const struct json *image, const char *tag,
-                                 int *count)
+const char *qcow2_find_id(const struct json *image, const char *tag, int *count)
 {
     const struct json *list = json_get(image, "snapshots");
     const char *id = NULL;
@@ -141,11 +136,11 @@ const char *qcow2_find_id(const struct json *image, const char *tag,
 }
 
 int qcow2_snapshot_cmd(const struct disk *disk, const char *action,
-                              const char *which, struct xlsnap_error *err)
+                       const char *which, struct xlsnap_error *err)
 {
     cleanup_free char *image = qcow2_image_arg(disk);
-    const char *argv[] = { "qemu-img", "snapshot", "-q", action, which,
-                           image,      NULL };
+    const char *argv[] = { "qemu-img", "snapshot", "-q", action,
+                           which,      image,      NULL };
 
     return run_ok(argv, QEMU_IMG_TIMEOUT_MS, err);
 }

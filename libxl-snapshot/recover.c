@@ -11,6 +11,7 @@
  * Runs under the locks of the operation it recovers and may be killed and
  * repeated like it.
  */
+#include <glob.h>
 #include <sys/stat.h>
 
 #include "cfg.h"
@@ -18,6 +19,8 @@
 #include "paths.h"
 #include "revert.h"
 #include "util.h"
+
+#define HELPER_END_MS 10000
 
 /* ---- finding the record ---- */
 
@@ -70,18 +73,19 @@ static int recover_find(struct op *op, const char *which,
     return 0;
 }
 
-/* Takes the locks and makes sure the record is still there under them. */
+/*
+ * Takes the locks, and reads the record again under them: until then a run may
+ * have gone on, and its record with it.
+ */
 static int recover_lock(struct op *op, struct xlsnap_error *err)
 {
-    struct stat st;
-    int rc = op_lock_domain(op, op->pending.domain, op->pending.uuid, err);
+    cleanup_free char *uuid = xstrdup(op->pending.uuid);
+    int rc = op_lock_domain(op, op->pending.domain, uuid, err);
 
     if (rc)
         return rc;
-    if (stat(op->pending.file, &st))
-        return xlsnap_fail(err, XLSNAP_BUSY,
-                           "another run has just finished this recovery");
-    return 0;
+    pending_clear(&op->pending);
+    return recover_find(op, uuid, err);
 }
 
 /* op->snap from the record, enough for the drivers to look. */
@@ -106,25 +110,49 @@ static void recover_fill_snapshot(struct op *op)
 }
 
 /* The disks by path must still be the files of the record. */
-static int recover_disks(struct op *op, struct xlsnap_error *err)
+static int recover_check_disks(struct op *op, struct xlsnap_error *err)
 {
-    int rc = disks_from_snapshot(op, err);
+    const struct pending *p = &op->pending;
 
-    for (size_t i = 0; i < op->n_disks && !rc; i++)
-        if (!file_id_equal(&op->disks[i].id, &op->pending.ids[i]))
-            rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                             "disk '%s': '%s' is no longer the file it was; "
-                             "put it back, or drop the record with "
-                             "--abandon",
-                             op->disks[i].vdev, op->disks[i].source);
-    return rc ? rc : op_lock_disks(op, err);
+    for (size_t i = 0; i < p->n_disks; i++)
+        if (!pending_is_file(p, p->disks[i].source, &p->ids[i]))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s': '%s' is no longer the file it was; "
+                               "put it back, or drop the record with "
+                               "'xl snapshot-recover --abandon %s'",
+                               p->disks[i].vdev, p->disks[i].source, p->domain);
+    return 0;
 }
 
-static bool recover_is_published(const struct op *op)
+/*
+ * Is the snapshot's description there?  Only a plain "no such file" in a
+ * directory that is there means no; whatever else hides it (a file system that
+ * is not mounted, an I/O error) must not cost a complete snapshot.
+ */
+static int recover_is_published(const struct pending *p, bool *published_r,
+                                struct xlsnap_error *err)
 {
+    struct xlsnap_snapshot snap;
+    cleanup_free char *dir =
+        xstrdup(p->made_dir ? p->made_dir : p->config_path);
     struct stat st;
+    int rc = 0;
 
-    return !lstat(op->pending.config_path, &st);
+    *strrchr(dir, '/') = 0;
+    xlsnap_snapshot_init(&snap);
+    if (!lstat(p->config_path, &st))
+        rc = cfg_read(p->config_path, &snap, NULL, err);
+    else if (errno != ENOENT || stat(*dir ? dir : "/", &st))
+        rc = xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                               "cannot look at '%s' (is its file system "
+                               "mounted?)",
+                               p->config_path);
+    *published_r = !rc && snap.uuid && !strcasecmp(snap.uuid, p->uuid) &&
+                   snap.name && !strcmp(snap.name, p->name);
+    xlsnap_snapshot_clear(&snap);
+    if (rc)
+        err->code = XLSNAP_REFUSED;
+    return rc ? -err->code : 0;
 }
 
 /* ---- create ---- */
@@ -145,47 +173,94 @@ static void recover_find_domain(struct op *op)
 /* Is it the very domain that ran when the record was written? */
 static bool recover_is_same(const struct op *op)
 {
-    return op->dom.domid != DOMAIN_NONE &&
-           op->dom.domid == op->pending.domid;
+    return op->dom.domid != DOMAIN_NONE && op->dom.domid == op->pending.domid;
 }
 
-static int recover_create_wake(struct op *op, struct xlsnap_error *err)
+/* Somebody else's save must not be resumed in the middle. */
+static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + HELPER_END_MS;
+    pid_t helper;
+
+    /* The helper of a tool that was killed ends at its next write. */
+    while ((helper = domain_save_helper(op->dom.domid)) && now_ms() < deadline)
+        usleep(100000);
+    if (!helper)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "domain '%s' is being saved by somebody (process %d)",
+                       op->dom.name, (int)helper);
+}
+
+static int recover_create_wake(struct op *op, bool published,
+                               struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
     int rc;
 
     if (!recover_is_same(op))
         return 0;
-    rc = domain_settle(op->xs, &op->dom, true, 0, err);
-    if (!rc && p->paused && !recover_is_published(op) &&
-        domain_refresh(op->xs, &op->dom) && op->dom.info.paused)
+    rc = recover_wait_helper(op, err);
+    if (!rc)
+        rc = domain_settle(op->xs, &op->dom, false, 0, err);
+    if (!rc && p->paused && !published &&
+        domain_refresh(op->xs, &op->dom) == DOMAIN_THERE && op->dom.info.paused)
         rc = domain_unpause(op->xs, op->dom.domid, err);
-    if (!rc && p->monitor && !monitor_find(op->dom.domid))
-        rc = monitor_start(op->xs, &op->dom, err);
+    if (!rc && p->monitor)
+        rc = monitor_keep(op->xs, &op->dom, 0, err);
     return rc;
+}
+
+/* The memory image, under either name, only if it is the one we made. */
+static int recover_unlink_memory(const struct pending *p,
+                                 struct xlsnap_error *err)
+{
+    int rc = file_unlink(p->memory_tmp, err);
+
+    if (!rc && p->memory_id.ino && pending_is_file(p, p->memory, &p->memory_id))
+        rc = file_unlink(p->memory, err);
+    return rc;
+}
+
+/* The directories we made, with what a killed write may have left there. */
+static void recover_remove_directory(const struct pending *p)
+{
+    cleanup_free char *dir = xstrdup(p->config_path);
+    cleanup_free char *pattern = NULL;
+    glob_t found;
+
+    if (!p->made_dir)
+        return;
+    *strrchr(dir, '/') = 0;
+    pattern = xasprintf("%s/.xl-snapshot.*", dir);
+    if (!glob(pattern, GLOB_NOSORT, NULL, &found)) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            unlink(found.gl_pathv[i]);
+        globfree(&found);
+    }
+    file_remove_dirs(dir, p->made_dir);
 }
 
 static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 {
-    const struct pending *p = &op->pending;
     bool running = op->dom.domid != DOMAIN_NONE;
-    int rc = recover_disks(op, err);
+    int rc = recover_check_disks(op, err);
 
+    if (!rc)
+        rc = disks_from_snapshot(op, err);
+    if (!rc)
+        rc = op_lock_disks(op, err);
     if (!rc)
         rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
                                 running ? &op->dom.domid : NULL, err);
-    for (size_t i = 0; i < op->n_groups && !rc; i++)
+    for (size_t i = 0; i < op->n_groups && !rc; i++) {
+        op->groups[i].touched = true;
         rc = op->groups[i].driver->remove(op, &op->groups[i], err);
-    if (!rc)
-        rc = file_unlink(p->memory_tmp, err);
-    if (!rc)
-        rc = file_unlink(p->memory, err);
-    if (!rc && p->made_dir) {
-        cleanup_free char *dir = xstrdup(p->config_path);
-
-        *strrchr(dir, '/') = 0;
-        file_remove_dirs(dir, p->made_dir);
     }
+    if (!rc)
+        rc = recover_unlink_memory(&op->pending, err);
+    if (!rc)
+        recover_remove_directory(&op->pending);
     return rc;
 }
 
@@ -193,11 +268,17 @@ static int recover_create(struct op *op, char **outcome_r,
                           struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    bool published = recover_is_published(op);
+    bool published;
     int rc;
 
     recover_find_domain(op);
-    rc = recover_create_wake(op, err);
+    rc = recover_is_published(p, &published, err);
+    /* The guest first, whatever became of the files. */
+    if (rc && recover_create_wake(op, false, &(struct xlsnap_error){ 0 }))
+        handle_log(op->xs, XTL_ERROR, "domain '%s' may still be suspended",
+                   p->domain);
+    if (!rc)
+        rc = recover_create_wake(op, published, err);
     if (!rc && !published)
         rc = recover_create_undo(op, err);
     if (rc)
@@ -222,7 +303,6 @@ static int recover_revert_find(struct op *op, bool *done_r,
     bool same_boot = pending_same_boot(p);
 
     *done_r = false;
-    recover_find_domain(op);
     if (op->dom.domid == DOMAIN_NONE)
         return 0;
     *done_r = op->dom.domid == p->restored;
@@ -245,20 +325,35 @@ static int recover_revert_finish(struct op *op, struct xlsnap_error *err)
 
     if (!p->paused && op->dom.info.paused && !op->dom.info.cpu_time)
         rc = domain_unpause(op->xs, op->dom.domid, err);
-    if (!rc && p->monitor && !monitor_find(op->dom.domid))
-        rc = monitor_start(op->xs, &op->dom, err);
+    if (!rc && p->monitor)
+        rc = monitor_keep(op->xs, &op->dom, 0, err);
     return rc ? rc : pending_drop(&op->pending, err);
+}
+
+/* The description must still be the one that was proved before the destroy. */
+static int recover_read_config(struct op *op, struct xlsnap_error *err)
+{
+    const struct pending *p = &op->pending;
+    int rc;
+
+    xlsnap_snapshot_clear(&op->snap);
+    rc = cfg_read(p->config_path, &op->snap, NULL, err);
+    if (!rc && (!op->snap.uuid || strcasecmp(op->snap.uuid, p->uuid) ||
+                !op->snap.name || strcmp(op->snap.name, p->name)))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "'%s' now describes another snapshot than '%s' of "
+                         "domain '%s'",
+                         p->config_path, p->name, p->domain);
+    return rc ? rc : recover_check_disks(op, err);
 }
 
 static int recover_revert_again(struct op *op, struct xlsnap_error *err)
 {
     struct steps steps = { .n = 0 };
     bool running = op->dom.domid != DOMAIN_NONE;
-    int rc;
+    int rc = recover_read_config(op, err);
 
     op->force = op->pending.force;
-    xlsnap_snapshot_clear(&op->snap);
-    rc = cfg_read(op->pending.config_path, &op->snap, NULL, err);
     if (!rc)
         rc = revert_prove(op, err);
     if (!rc)
@@ -276,14 +371,34 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     return rc;
 }
 
+/*
+ * The destroy is the first change.  While the domain of the record still runs,
+ * unpaused and with its QEMU, that has not begun: all is as before.
+ */
+static bool recover_revert_untouched(const struct op *op)
+{
+    const struct pending *p = &op->pending;
+
+    if (!p->no_return)
+        return true;
+    if (!recover_is_same(op) || op->dom.info.paused || op->dom.info.shutdown)
+        return false;
+    for (size_t i = 0; i < p->n_disks; i++)
+        if (op->dom.qemu_pid <= 0 ||
+            !file_is_open_in(&p->ids[i], op->dom.qemu_pid))
+            return false;
+    return true;
+}
+
 static int recover_revert(struct op *op, char **outcome_r,
                           struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    bool done;
+    bool done = false;
     int rc;
 
-    if (!p->no_return) {
+    recover_find_domain(op);
+    if (recover_revert_untouched(op)) {
         *outcome_r = xasprintf("the revert of domain '%s' to '%s' had not "
                                "begun; nothing was changed",
                                p->domain, p->name);
@@ -305,24 +420,36 @@ static int recover_run(struct op *op,
                        const struct xlsnap_recover_options *options,
                        char **outcome_r, struct xlsnap_error *err)
 {
+    bool create;
     int rc = recover_lock(op, err);
 
     if (rc)
         return rc;
+    if (!op->pending.file) {
+        *outcome_r = xstrdup("nothing pending");
+        return 0;
+    }
+    create = !strcmp(op->pending.operation, "create");
     if (options->abandon) {
+        /* Files may be left as they are; a guest may not. */
+        recover_find_domain(op);
+        if (create)
+            rc = recover_create_wake(op, false, err);
+        if (rc)
+            return rc;
         *outcome_r = xasprintf("the record of the unfinished %s of domain "
                                "'%s' was dropped; nothing else was changed",
                                op->pending.operation, op->pending.domain);
         return pending_drop(&op->pending, err);
     }
     recover_fill_snapshot(op);
-    if (!strcmp(op->pending.operation, "create"))
+    if (create)
         return recover_create(op, outcome_r, err);
     if (!strcmp(op->pending.operation, "revert"))
         return recover_revert(op, outcome_r, err);
     return xlsnap_fail(err, XLSNAP_FAILED,
-                       "'%s' is of an unknown operation '%s'",
-                       op->pending.file, op->pending.operation);
+                       "'%s' is of an unknown operation '%s'", op->pending.file,
+                       op->pending.operation);
 }
 
 int xlsnap_recover(struct xlsnap *xs, const char *domain,
@@ -343,6 +470,9 @@ int xlsnap_recover(struct xlsnap *xs, const char *domain,
         free(*outcome_r);
         *outcome_r = NULL;
     }
+    /* The record is still there: whatever was done, it must be done again. */
+    if (rc == -XLSNAP_FAILED && op.pending.file)
+        rc = steps_unfinished(&op, err);
     op_clear(&op);
     return rc;
 }

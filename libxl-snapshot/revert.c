@@ -11,9 +11,14 @@
  */
 #include "revert.h"
 
+#include <sys/stat.h>
+
+#include "cfg.h"
 #include "monitor.h"
 #include "paths.h"
 #include "util.h"
+
+#define RESTART_MS 15000 /* a monitor waits 2 s between destroy and create */
 
 /* ---- proof ---- */
 
@@ -21,7 +26,7 @@ static int revert_check_complete(const struct xlsnap_snapshot *s,
                                  struct xlsnap_error *err)
 {
     if (!s->domain || !s->name || !s->uuid || !s->path || !s->memory ||
-        !s->memory_digest || !s->n_disks)
+        !s->memory_digest)
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "the description of the snapshot is not complete "
                            "(is it the " SNAPSHOT_CFG
@@ -38,15 +43,12 @@ static const libxl_device_disk *config_find_disk(const libxl_domain_config *c,
                                                  const char *vdev)
 {
     for (int i = 0; i < c->num_disks; i++)
-        if (!strcmp(c->disks[i].vdev, vdev))
+        if (c->disks[i].vdev && !strcmp(c->disks[i].vdev, vdev))
             return &c->disks[i];
     return NULL;
 }
 
-/*
- * The domain comes back with the disks of its saved configuration; those must
- * be the ones that are switched back.
- */
+/* Every disk of the snapshot is one of the configuration's, by its path. */
 static int revert_check_disks(const struct xlsnap_snapshot *snap,
                               const libxl_domain_config *c,
                               struct xlsnap_error *err)
@@ -62,6 +64,37 @@ static int revert_check_disks(const struct xlsnap_snapshot *snap,
                                disk->vdev, disk->source,
                                d && d->pdev_path ? d->pdev_path : "nothing");
     }
+    return 0;
+}
+
+/*
+ * The domain comes back with the disks of its saved configuration.  Each that
+ * it can write must be one that is taken back (or was left out on purpose);
+ * the others, CD-ROMs say, must exist, or the restore fails after the destroy:
+ * libxl looks at them in initiate_domain_create.
+ */
+static int revert_check_config_disk(const struct xlsnap_snapshot *snap,
+                                    const libxl_device_disk *d,
+                                    struct xlsnap_error *err)
+{
+    struct stat st;
+
+    if (!d->vdev)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "the memory image's configuration has a disk "
+                           "without a name");
+    if (!d->pdev_path || !*d->pdev_path)
+        return 0;
+    if (d->readwrite && !d->is_cdrom &&
+        !xlsnap_snapshot_find_disk(snap, d->vdev))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s' ('%s') is in the memory image's "
+                           "configuration, but not in snapshot.cfg",
+                           d->vdev, d->pdev_path);
+    if (!d->script && !d->backend_domname && !d->backend_domid &&
+        stat(d->pdev_path, &st))
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno, "disk '%s': '%s'",
+                                 d->vdev, d->pdev_path);
     return 0;
 }
 
@@ -86,7 +119,23 @@ static int revert_check_config(struct op *op, libxl_domain_config *config,
                            op->snap.memory,
                            config->c_info.name ? config->c_info.name : "?",
                            uuid, op->snap.domain, op->snap.uuid);
+    for (int i = 0; i < config->num_disks; i++)
+        if (revert_check_config_disk(&op->snap, &config->disks[i], err))
+            return -err->code;
     return revert_check_disks(&op->snap, config, err);
+}
+
+/* Xen makes no promise for images of another version; it mostly works. */
+static void revert_tell_version(struct op *op)
+{
+    int now = handle_xen_version(op->xs);
+    unsigned major = op->image.xen_major, minor = op->image.xen_minor;
+
+    if (now != (int)(major * 100 + minor))
+        handle_log(op->xs, XTL_WARN,
+                   "memory image '%s' was saved by Xen %u.%u, this is Xen "
+                   "%d.%d",
+                   op->snap.memory, major, minor, now / 100, now % 100);
 }
 
 static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
@@ -95,12 +144,12 @@ static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
     int rc = memory_image_open(op->snap.memory, &op->image, err);
 
     if (!rc)
-        rc = memory_image_check_digest(&op->image, op->snap.memory,
-                                       op->force ? NULL
-                                                 : op->snap.memory_digest,
-                                       err);
+        rc = memory_image_check_digest(
+            &op->image, op->snap.memory,
+            op->force ? NULL : op->snap.memory_digest, err);
     if (rc)
         return rc;
+    revert_tell_version(op);
     libxl_domain_config_init(&config);
     rc = revert_check_config(op, &config, err);
     libxl_domain_config_dispose(&config);
@@ -159,20 +208,11 @@ static bool revert_same_disks(struct xlsnap *xs,
            !revert_check_disks(snap, &dom->config, &ignored);
 }
 
-/*
- * The domain with the snapshot's uuid; else the one of its name, if its disks
- * are the same (xl gives a new uuid at each create).
- */
-static int revert_find(struct op *op, struct xlsnap_error *err)
+/* The running domain of that name: the same with a new uuid? */
+static int revert_check_namesake(struct op *op, struct xlsnap_error *err)
 {
     const struct xlsnap_snapshot *s = &op->snap;
 
-    if (domain_find_uuid(op->xs, s->uuid, &op->dom))
-        return 0;
-    if (!domain_find_name(op->xs, s->domain, &op->dom)) {
-        op->dom.domid = DOMAIN_NONE;
-        return 0;
-    }
     if (revert_same_disks(op->xs, s, &op->dom)) {
         handle_log(op->xs, XTL_NOTICE,
                    "domain '%s' has a new uuid since the snapshot, but the "
@@ -184,6 +224,38 @@ static int revert_find(struct op *op, struct xlsnap_error *err)
                        "the running domain '%s' is another one than the "
                        "snapshot's: it has another uuid and other disks",
                        s->domain);
+}
+
+/*
+ * The domain with the snapshot's uuid; else the one of its name, if its disks
+ * are the same (xl gives a new uuid at each create).
+ */
+static int revert_find(struct op *op, struct xlsnap_error *err)
+{
+    const struct xlsnap_snapshot *s = &op->snap;
+    int64_t deadline = now_ms() + RESTART_MS;
+    pid_t monitor;
+
+    /*
+     * No domain but a monitor: the guest is rebooting, and the images are
+     * about to be opened; or it was destroyed, and the monitor about to end.
+     */
+    do {
+        if (domain_find_uuid(op->xs, s->uuid, &op->dom))
+            return 0;
+        if (domain_find_name(op->xs, s->domain, &op->dom))
+            return revert_check_namesake(op, err);
+        monitor = monitor_find_name(s->domain);
+        if (monitor)
+            usleep(100000);
+    } while (monitor && now_ms() < deadline);
+    op->dom.domid = DOMAIN_NONE;
+    if (monitor)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "domain '%s' does not run, but its monitor (pid "
+                           "%d) does, and may be about to start it",
+                           s->domain, (int)monitor);
+    return 0;
 }
 
 /* A disk attached since would be lost, one detached would come back. */
@@ -246,9 +318,26 @@ static int revert_lock(struct op *op, struct xlsnap_error *err)
     if (!rc && op->dom.domid != DOMAIN_NONE)
         rc = lock_add(op->locks, keys, 1, op->dom.name, err);
     if (!rc && op->dom.domid != DOMAIN_NONE &&
-        !domain_refresh(op->xs, &op->dom))
+        domain_refresh(op->xs, &op->dom) != DOMAIN_THERE)
         rc = xlsnap_fail(err, XLSNAP_REFUSED, "domain '%s' has just ended",
                          op->dom.name);
+    return rc;
+}
+
+/* What recovery would read must be what we go by. */
+static int revert_check_recorded(struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_snapshot s;
+    int rc;
+
+    xlsnap_snapshot_init(&s);
+    rc = cfg_read(op->config_path, &s, NULL, err);
+    if (!rc && (!s.uuid || strcasecmp(s.uuid, op->snap.uuid) || !s.name ||
+                strcmp(s.name, op->snap.name) || !s.memory_digest ||
+                strcmp(s.memory_digest, op->snap.memory_digest)))
+        rc = xlsnap_fail(err, XLSNAP_INVALID, "'%s' describes another snapshot",
+                         op->config_path);
+    xlsnap_snapshot_clear(&s);
     return rc;
 }
 
@@ -256,6 +345,8 @@ static int revert_check(struct op *op, struct xlsnap_error *err)
 {
     int rc = revert_check_complete(&op->snap, err);
 
+    if (!rc)
+        rc = revert_check_recorded(op, err);
     if (!rc)
         rc = revert_find(op, err);
     if (!rc)
@@ -273,10 +364,9 @@ static int revert_check(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = revert_check_name_free(op, err);
     if (!rc)
-        rc = disks_check_unused(op, op->dom.qemu_pid,
-                                op->dom.domid == DOMAIN_NONE ? NULL
-                                                             : &op->dom.domid,
-                                err);
+        rc = disks_check_unused(
+            op, op->dom.qemu_pid,
+            op->dom.domid == DOMAIN_NONE ? NULL : &op->dom.domid, err);
     return rc ? rc : revert_check_memory(op, err);
 }
 
@@ -316,7 +406,14 @@ static int revert_destroy(struct op *op, struct disk_group *group,
     if (op->dom.domid != DOMAIN_NONE)
         rc = domain_destroy(op->xs, &op->dom, err);
     op->dom.domid = DOMAIN_NONE;
-    return rc ? rc : disks_wait_unused(op, err);
+    if (!rc)
+        rc = disks_wait_unused(op, err);
+    /* Nobody may have started it in between. */
+    if (!rc)
+        rc = disks_check_unused(op, 0, NULL, err);
+    if (rc)
+        err->code = XLSNAP_FAILED;
+    return rc ? -err->code : 0;
 }
 
 static int revert_restore(struct op *op, struct disk_group *group,
@@ -401,7 +498,7 @@ static void revert_fill_record(struct op *op, bool keep)
     p->domid = op->dom.domid;
     p->restored = DOMAIN_NONE;
     p->name = xstrdup(op->snap.name);
-    p->config_path = paths_config(&op->snap);
+    p->config_path = xstrdup(op->config_path);
     p->memory = xstrdup(op->snap.memory);
     p->monitor = !op->no_monitor;
     p->paused = op->paused;
@@ -417,7 +514,7 @@ static void revert_report(struct op *op, int64_t started,
                           struct xlsnap_report *report)
 {
     xlsnap_snapshot_copy(&report->snapshot, &op->snap);
-    report->config_path = paths_config(&op->snap);
+    report->config_path = xstrdup(op->config_path);
     report->memory_bytes = op->image.bytes;
     report->memory_disk_bytes = op->image.disk_bytes;
     report->domid = op->dom.domid;
@@ -440,6 +537,9 @@ int xlsnap_revert(struct xlsnap *xs, const struct xlsnap_snapshot *snap,
     op.paused = options->paused;
     op.no_monitor = options->no_monitor;
     xlsnap_snapshot_copy(&op.snap, snap);
+    op.config_path = options->config_path ? file_absolute(options->config_path)
+                     : snap->path         ? paths_config(snap)
+                                          : NULL;
     rc = revert_check(&op, err);
     if (!rc) {
         revert_fill_record(&op, options->keep);

@@ -29,8 +29,7 @@
 #define RUN_OUTPUT_MAX (16 << 20) /* bytes of stdout kept; more is an error */
 
 /* Exit status 0 wanted; stdout is thrown away. */
-int run_ok(const char *const argv[], int timeout_ms,
-           struct xlsnap_error *err);
+int run_ok(const char *const argv[], int timeout_ms, struct xlsnap_error *err);
 /* As run_ok; *out_r (to be freed) is stdout, NUL-terminated. */
 int run_output(const char *const argv[], int timeout_ms, char **out_r,
                struct xlsnap_error *err);

@@ -81,7 +81,7 @@ static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
 }
 
 /* The cure must be read, whatever of a long message is lost for it. */
-static int steps_unfinished(struct op *op, struct xlsnap_error *err)
+int steps_unfinished(struct op *op, struct xlsnap_error *err)
 {
     cleanup_free char *cure =
         xasprintf("; run 'xl snapshot-recover %s'", op->pending.domain);

@@ -20,7 +20,7 @@ struct step {
     const char *name; /* "disk-create", for logs and fault points */
     char *detail;     /* one line for people */
     disk_fn *run;
-    disk_fn *undo; /* NULL: nothing to undo */
+    disk_fn *undo;            /* NULL: nothing to undo */
     struct disk_group *group; /* of disk steps; else NULL */
     bool no_return;
 };
@@ -46,6 +46,9 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
  * or when a step failed after the point of no return.
  */
 int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err);
+/* Makes the error one of an unfinished operation, its message end with the
+ * command that continues. */
+int steps_unfinished(struct op *op, struct xlsnap_error *err);
 /* Their names and details, for struct xlsnap_report. */
 void steps_describe(const struct steps *steps, char ***lines_r, size_t *n_r);
 void steps_clear(struct steps *steps);

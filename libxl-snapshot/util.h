@@ -77,8 +77,8 @@ static inline char *xvasprintf(const char *fmt, va_list ap)
     return p;
 }
 
-__attribute__((format(printf, 1, 2))) static inline char *
-xasprintf(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static inline char *xasprintf(
+    const char *fmt, ...)
 {
     va_list ap;
     char *p;

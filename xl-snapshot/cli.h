@@ -22,7 +22,7 @@ struct cli {
     int argc;
     char **argv;
     /* Set up by main for the commands. */
-    const struct xlsnap_settings *settings;
+    struct xlsnap_settings *settings;
     bool running; /* the command line made sense, the command was begun */
 };
 

@@ -3,10 +3,12 @@
 #include "cli.h"
 #include "output.h"
 #include "request.h"
+#include "util.h"
 
 int cmd_revert(struct cli *cli, struct xlsnap_error *err)
 {
-    const struct xlsnap_revert_options options = {
+    cleanup_free char *file = NULL;
+    struct xlsnap_revert_options options = {
         .dryrun = cli->dryrun,
         .paused = cli->paused,
         .no_monitor = cli->no_monitor,
@@ -19,7 +21,8 @@ int cmd_revert(struct cli *cli, struct xlsnap_error *err)
     int rc;
 
     xlsnap_snapshot_init(&snap);
-    rc = request_snapshot(cli, &snap, err);
+    rc = request_snapshot(cli, &snap, &file, err);
+    options.config_path = file;
     if (!rc)
         rc = xlsnap_open(cli->settings, &xs, err);
     if (!rc)

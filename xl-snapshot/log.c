@@ -5,6 +5,8 @@
  */
 #include "log.h"
 
+#include <poll.h>
+
 #include "util.h"
 
 struct log {
@@ -25,6 +27,17 @@ static xentoollog_level log_level(const struct cli *cli)
 static bool log_wants_progress(const struct cli *cli)
 {
     return !cli->quiet && (cli->progress_cr || isatty(2));
+}
+
+/*
+ * A guest may stand still while we speak: a terminal stopped by Ctrl-S, or a
+ * pipe nobody reads, must not stop us.
+ */
+static bool log_ready(int timeout_ms)
+{
+    struct pollfd pfd = { .fd = 2, .events = POLLOUT };
+
+    return poll(&pfd, 1, timeout_ms) > 0;
 }
 
 static void log_clear_line(struct log *log)
@@ -53,7 +66,7 @@ static void log_vmessage(struct xentoollog_logger *logger,
 {
     struct log *log = (struct log *)logger;
 
-    if (level < log_level(log->cli))
+    if (level < log_level(log->cli) || !log_ready(100))
         return;
     log_clear_line(log);
     log_time(log);
@@ -73,7 +86,7 @@ static void log_progress(struct xentoollog_logger *logger, const char *context,
     struct log *log = (struct log *)logger;
     int width;
 
-    if (!log_wants_progress(log->cli) || !total)
+    if (!log_wants_progress(log->cli) || !total || !log_ready(0))
         return;
     width = fprintf(stderr, "\rmemory: %s %lu of %lu pages, %d%%", doing_what,
                     done, total, percent) -

@@ -4,10 +4,6 @@
  * the library needs from its caller (logger, cancellation by signals, the path
  * of this binary for the guard and the monitor), runs it, and prints the error,
  * once.  The exit status is the error's code.
- *
- * Signals that ask us to stop only write to a pipe; the library looks at it.
- * They are not blocked, for libxl's helper would inherit that and could not be
- * ended by libxl_ao_abort.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -19,37 +15,7 @@
 #include "log.h"
 #include "output.h"
 #include "util.h"
-
-static int cancel_pipe[2] = { -1, -1 };
-
-static void on_signal(int sig)
-{
-    int saved = errno;
-    ssize_t ignored = write(cancel_pipe[1], "", 1);
-
-    (void)ignored;
-    errno = saved;
-}
-
-static int setup_signals(struct xlsnap_error *err)
-{
-    const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-    struct sigaction action = { .sa_handler = on_signal,
-                                .sa_flags = SA_RESTART };
-
-    if (pipe2(cancel_pipe, O_CLOEXEC | O_NONBLOCK))
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot make a pipe");
-    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-        struct sigaction old;
-
-        /* nohup has SIGHUP ignored, a shell's background job SIGINT */
-        if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    return 0;
-}
+#include "worker.h"
 
 /* 0, 1 and 2 must be something, or our files would get their numbers. */
 static void setup_stdio(void)
@@ -162,7 +128,8 @@ static int run_command(struct cli *cli, int argc, char **argv,
     if (rc)
         return rc;
     cli->running = true;
-    return cli->command->run(cli, err);
+    rc = worker_start(&cli->settings->cancel_fd, err);
+    return rc ? rc : cli->command->run(cli, err);
 }
 
 /* Who asked for JSON gets it also for a command line that makes no sense. */
@@ -200,18 +167,16 @@ int main(int argc, char **argv)
     int rc, first = 1;
 
     setup_stdio();
+    signal(SIGPIPE, SIG_IGN);
     settings.helper = own_path();
     if (argc > 1 &&
         (!strcmp(argv[1], "guard") || !strcmp(argv[1], "monitor"))) {
         settings.logger = log_new(&cli);
         rc = run_process(&settings, argc, argv, &err);
     } else {
-        rc = setup_signals(&err);
-        settings.cancel_fd = cancel_pipe[0];
         cli.json = wants_json(argv);
-        if (!rc)
-            first = cli_parse_global(&cli, argc, argv, &err);
-        rc = first < 0 ? first : rc;
+        first = cli_parse_global(&cli, argc, argv, &err);
+        rc = first < 0 ? first : 0;
         settings.logger = log_new(&cli);
         if (!rc)
             rc = run_command(&cli, argc - first, argv + first, &err);

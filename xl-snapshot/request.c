@@ -392,26 +392,27 @@ static int request_read_complete(const char *file, struct xlsnap_snapshot *s,
 
 static int request_follow(const struct xlsnap_snapshot *asked,
                           const struct cfg_origin *origin,
-                          struct xlsnap_snapshot *snap,
+                          struct xlsnap_snapshot *snap, char **file_r,
                           struct xlsnap_error *err)
 {
-    cleanup_free char *file = NULL;
     int rc = request_check_keys(asked, origin, err);
 
     if (!rc)
-        rc = request_config_path(asked, &file, err);
+        rc = request_config_path(asked, file_r, err);
     if (!rc)
-        rc = request_read_complete(file, snap, err);
+        rc = request_read_complete(*file_r, snap, err);
     return rc ? rc : request_compare(asked, origin, snap, err);
 }
 
 /* What overrides and options said of a snapshot.cfg may only agree with it. */
 static int request_agree(const struct xlsnap_snapshot *asked,
                          const struct cfg_origin *origin,
-                         struct xlsnap_snapshot *snap, struct xlsnap_error *err)
+                         struct xlsnap_snapshot *snap, char **file_r,
+                         struct xlsnap_error *err)
 {
     int rc = request_read_complete(origin->file, snap, err);
 
+    *file_r = xstrdup(origin->file);
     return rc ? rc : request_compare(asked, origin, snap, err);
 }
 
@@ -423,7 +424,7 @@ static bool is_snapshot_cfg(const struct cfg_origin *origin)
 }
 
 int request_snapshot(const struct cli *cli, struct xlsnap_snapshot *snap,
-                     struct xlsnap_error *err)
+                     char **file_r, struct xlsnap_error *err)
 {
     struct xlsnap_snapshot asked;
     struct cfg_origin origin;
@@ -437,9 +438,9 @@ int request_snapshot(const struct cli *cli, struct xlsnap_snapshot *snap,
     xlsnap_snapshot_init(&asked);
     rc = request_parse(cli, &asked, &origin, err);
     if (!rc && is_snapshot_cfg(&origin))
-        rc = request_agree(&asked, &origin, snap, err);
+        rc = request_agree(&asked, &origin, snap, file_r, err);
     else if (!rc)
-        rc = request_follow(&asked, &origin, snap, err);
+        rc = request_follow(&asked, &origin, snap, file_r, err);
     cfg_origin_clear(&origin);
     xlsnap_snapshot_clear(&asked);
     return rc;

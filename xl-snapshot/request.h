@@ -20,9 +20,10 @@ int request_create(const struct cli *cli, struct xlsnap_snapshot *snap,
  * revert: the snapshot.cfg that CONFIG [KEY=VALUE...] means: CONFIG itself if
  * it is one, else PATH/snapshot.cfg with PATH worked out as create does.  What
  * the request says and that file contradicts is an error.
+ * *file_r, to be freed, is then the file that was read.
  */
 int request_snapshot(const struct cli *cli, struct xlsnap_snapshot *snap,
-                     struct xlsnap_error *err);
+                     char **file_r, struct xlsnap_error *err);
 /* recover: the domain that [DOMAIN|CONFIG] means, to be freed; or NULL. */
 int request_domain(const struct cli *cli, char **domain_r,
                    struct xlsnap_error *err);

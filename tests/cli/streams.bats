@@ -50,7 +50,7 @@ xl-snapshot: cannot write to stdout: No space left on device" ] || fail
 }
 
 @test "a reader who goes away is not told about it" {
-    run bash -c '(sleep 0.1; exec "$1" help) | true' - "$xl_snapshot"
+    run bash -c '(sleep 0.1; exec "$1" create --json web1) | true' - "$xl_snapshot"
     [ "$status" -eq 0 ] || fail
     [ -z "$output" ] || fail
 }
@@ -83,13 +83,13 @@ signals()
 }
 
 @test "signals that ask it to stop are noted, not obeyed blindly" {
-    blocked "$xl_snapshot" help
+    blocked "$xl_snapshot" create --json web1
     [ "$(signals SigCgt | xargs)" = 'HUP INT QUIT TERM' ]
     [ "$(signals SigIgn | xargs)" = PIPE ]
 }
 
 @test "signals that its caller ignores stay ignored, as under nohup" {
-    blocked bash -c 'trap "" HUP INT; exec "$1" help' - "$xl_snapshot"
+    blocked bash -c 'trap "" HUP INT; exec "$1" create --json web1' - "$xl_snapshot"
     [ "$(signals SigCgt | xargs)" = 'QUIT TERM' ]
     [ "$(signals SigIgn | xargs)" = 'HUP INT PIPE' ]
 }

@@ -23,7 +23,9 @@ static char dir[] = "/tmp/qcow2_test.XXXXXX";
 static struct op op;
 static struct disk disks[MAX_DISKS];
 static struct disk *list[MAX_DISKS] = { &disks[0], &disks[1] };
-static struct disk_group group = { &disk_qcow2_internal, list, 1, NULL };
+static struct disk_group group = { .driver = &disk_qcow2_internal,
+                                   .disks = list,
+                                   .n = 1 };
 
 static int remove_one(const char *path, const struct stat *st, int type,
                       struct FTW *ftw)

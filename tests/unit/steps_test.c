@@ -248,8 +248,7 @@ static void a_run_cancelled_before_it_begins_does_nothing(void **state)
 {
     xs.cancel_fd = cancel_pipe[0];
     assert_int_equal(write(cancel_pipe[1], "", 1), 1);
-    assert_run(XLSNAP_FAILED, "cancelled",
-               "wake guest");
+    assert_run(XLSNAP_FAILED, "cancelled", "wake guest");
 }
 
 static void a_cancel_in_the_last_step_comes_too_late(void **state)
@@ -281,8 +280,7 @@ static void a_closed_cancel_pipe_cancels(void **state)
     xs.cancel_fd = cancel_pipe[0];
     close(cancel_pipe[1]);
     cancel_pipe[1] = -1;
-    assert_run(XLSNAP_FAILED, "cancelled",
-               "wake guest");
+    assert_run(XLSNAP_FAILED, "cancelled", "wake guest");
 }
 
 /* ---- the message ---- */
@@ -339,9 +337,11 @@ static disk_fn *get_create(const struct disk_driver *driver)
 /* The driver in the middle has nothing to create. */
 static void every_group_has_its_step(void **state)
 {
-    struct disk_group groups[] = { { &drivers[0], list, 2, NULL },
-                                   { &drivers[1], list, 3, NULL },
-                                   { &drivers[2], &list[2], 1, NULL } };
+    struct disk_group groups[] = {
+        { .driver = &drivers[0], .disks = list, .n = 2 },
+        { .driver = &drivers[1], .disks = list, .n = 3 },
+        { .driver = &drivers[2], .disks = &list[2], .n = 1 }
+    };
     struct op with_groups = { .xs = &xs, .groups = groups, .n_groups = 3 };
     struct xlsnap_error err = { 0 };
 

@@ -56,7 +56,7 @@ check_create()
     if [ "$2" = after ]; then
         [ "$status" -eq 1 ] || fail "$where: not 1"
     else
-        [ "$status" -eq 137 ] || fail "$where: was not killed"
+        [ "$status" -eq 5 ] || fail "$where: was not killed"
     fi
     assert_sound || fail "$where"
     until_true 60 no_guard || fail "$where: the guard stays"
