@@ -423,21 +423,15 @@ static disk_fn *driver_create(const struct disk_driver *driver)
 static int create_disk_remove(struct op *op, struct disk_group *group,
                               struct xlsnap_error *err)
 {
-    bool running = true;
     int rc;
 
     if (!group->touched)
         return 0;
     /* It may have rebooted, or be gone, since it was found. */
     if (domain_refresh(op->xs, &op->dom) == DOMAIN_GONE &&
-        !domain_find_uuid(op->xs, op->pending.uuid, &op->dom)) {
+        !domain_find_uuid(op->xs, op->pending.uuid, &op->dom))
         op->dom.domid = DOMAIN_NONE;
-        running = false;
-    }
-    /* Its QEMU may need a moment to end. */
-    rc = running ? 0 : disks_wait_unused(op, err);
-    if (!rc && !running)
-        rc = disks_check_unused(op, 0, NULL, err);
+    rc = disks_before_remove(op, err);
     return rc ? rc : group->driver->remove(op, group, err);
 }
 

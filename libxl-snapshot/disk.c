@@ -9,6 +9,8 @@
  */
 #include "disk.h"
 
+#include <signal.h>
+
 #include "op.h"
 #include "util.h"
 
@@ -442,6 +444,19 @@ int disks_wait_unused(struct op *op, struct xlsnap_error *err)
             usleep(50000);
     } while (rc);
     return 0;
+}
+
+int disks_before_remove(struct op *op, struct xlsnap_error *err)
+{
+    uint32_t domid = op->dom.domid;
+    const uint32_t *own = domid == DOMAIN_NONE ? NULL : &domid;
+    int rc;
+
+    if (own && op->dom.qemu_pid > 0 && !kill(op->dom.qemu_pid, 0))
+        return disks_check_unused(op, op->dom.qemu_pid, own, err);
+    op->dom.domid = DOMAIN_NONE;
+    rc = disks_wait_unused(op, err);
+    return rc ? rc : disks_check_domains(op, own, err);
 }
 
 char *disk_group_names(const struct disk_group *group)

@@ -102,6 +102,12 @@ int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
                        struct xlsnap_error *err);
 /* Waits until no process has any of the disks open, bounded. */
 int disks_wait_unused(struct op *op, struct xlsnap_error *err);
+/*
+ * Before ->remove: if the QEMU of op->dom does not serve the disks (any more),
+ * waits until nobody has them open and sets op->dom.domid to DOMAIN_NONE.
+ * Refuses when somebody else uses one.
+ */
+int disks_before_remove(struct op *op, struct xlsnap_error *err);
 /* "xvda, xvdb", to be freed. */
 char *disk_group_names(const struct disk_group *group);
 void disks_clear(struct op *op);

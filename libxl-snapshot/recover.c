@@ -243,7 +243,6 @@ static void recover_remove_directory(const struct pending *p)
 
 static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 {
-    bool running = op->dom.domid != DOMAIN_NONE;
     int rc = recover_check_disks(op, err);
 
     if (!rc)
@@ -251,8 +250,7 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = op_lock_disks(op, err);
     if (!rc)
-        rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
-                                running ? &op->dom.domid : NULL, err);
+        rc = disks_before_remove(op, err);
     for (size_t i = 0; i < op->n_groups && !rc; i++) {
         op->groups[i].touched = true;
         rc = op->groups[i].driver->remove(op, &op->groups[i], err);

@@ -50,7 +50,7 @@ xl-snapshot: cannot write to stdout: No space left on device" ] || fail
 }
 
 @test "a reader who goes away is not told about it" {
-    run bash -c '(sleep 0.1; exec "$1" create --json web1) | true' - "$xl_snapshot"
+    run bash -c '(sleep 0.1; exec "$1" help) | true' - "$xl_snapshot"
     [ "$status" -eq 0 ] || fail
     [ -z "$output" ] || fail
 }

@@ -93,6 +93,12 @@ damaged()
     assert_refused "disk 'xvdb': '$disk_b' has no snapshot named 'lost'"
 }
 
+@test "revert when snapshot.cfg has lost a disk is refused" {
+    damaged sed -i '/vdev=xvdb/d' snapshot.cfg
+    snap revert "$BATS_TEST_TMPDIR/s/snapshot.cfg"
+    assert_refused "disk 'xvdb' ('$disk_b') is in the memory image's configuration, but not in snapshot.cfg"
+}
+
 @test "revert to a snapshot of another domain is refused" {
     damaged sed -i 's/^domain = .*/domain = "other"/' snapshot.cfg
     snap revert "$BATS_TEST_TMPDIR/s/snapshot.cfg"

@@ -129,3 +129,35 @@ sweep()
 @test "revert: kill -9 after each step" {
     sweep check_revert kill-after revert "$guest" name=gold
 }
+
+@test "a guest started by an admin after a killed revert is not touched" {
+    local id
+
+    fault domain-destroy:kill-after revert "$guest" name=gold
+    assert_status 5
+    labguest start "$guest"
+    id=$(domid)
+    snap recover "$guest"
+    assert_status 4
+    assert_says "has been started meanwhile"
+    [ "$(domid)" = "$id" ]
+    assert_sound
+    snap create "$guest" name=try
+    assert_status 4
+    assert_says "an earlier revert of domain '$guest' was not finished"
+    snap recover --abandon "$guest"
+    assert_status 0
+    assert_sound
+    assert_gold_only
+}
+
+@test "the domain of a killed revert comes back by itself when nobody meddles" {
+    fault disk-revert:kill-before revert "$guest" name=gold
+    assert_status 5
+    guest_is_gone
+    snap recover
+    assert_status 0
+    [ "$output" = "domain '$guest' is back at snapshot 'gold'" ]
+    assert_scanned
+    assert_monitored
+}
