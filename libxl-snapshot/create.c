@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 
 #include "cfg.h"
+#include "flusher.h"
 #include "monitor.h"
 #include "paths.h"
 #include "steps.h"
@@ -328,8 +329,11 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     if (rc)
         return rc;
     op->asked = true;
+    if (op->live)
+        op->flusher = flusher_start(op);
     rc = domain_save(op->xs, &op->dom, memory_writer_fd(op->writer), op->live,
                      &op->suspended_ms, &op->requested, err);
+    flusher_stop(op->flusher);
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
     return rc ? create_save_failed(op, err) : 0;

@@ -4,6 +4,7 @@
 
 #include <xxhash.h>
 
+#include "flusher.h"
 #include "util.h"
 
 void op_init(struct op *op, struct xlsnap *xs)
@@ -18,6 +19,8 @@ void op_init(struct op *op, struct xlsnap *xs)
 
 void op_clear(struct op *op)
 {
+    flusher_stop(op->flusher);
+    flusher_reap(op->flusher);
     memory_writer_free(op->writer);
     guard_stop(op->guard);
     disks_clear(op);

@@ -31,6 +31,7 @@ struct op {
     struct memory_writer *writer;
     struct memory_written written;
     struct guard *guard;
+    pid_t flusher;   /* of a live save; 0: none */
     pid_t monitor;   /* the domain's before the operation; 0: none */
     bool requested;  /* the guest was asked to suspend and may not run yet */
     bool asked;      /* the save began; its monitor is still to be seen to */

@@ -6,6 +6,8 @@ load helpers
 
 teardown()
 {
+    # Its worker, too, which is stuck at the same pipe.
+    [ -z "${pid-}" ] || pkill -KILL -P "$pid" || true
     [ -z "${pid-}" ] || kill -KILL "$pid" 2>/dev/null || true
 }
 
