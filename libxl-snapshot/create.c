@@ -334,6 +334,7 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     rc = domain_save(op->xs, &op->dom, memory_writer_fd(op->writer), op->live,
                      &op->suspended_ms, &op->requested, err);
     flusher_stop(op->flusher);
+    op->snap.creation_time = time(NULL); /* the instant, not the request */
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
     return rc ? create_save_failed(op, err) : 0;

@@ -34,14 +34,14 @@ seen()
 
 rounds()
 {
-    local i
+    local round # not i: bats's run changes that one
 
-    for i in 1 2 3 4 5; do
+    for round in 1 2 3 4 5; do
         printf '# %s: admin %s ms, ours %s ms' "$1" \
-            "$(seen admin_way "admin$i")" \
-            "$(seen xl snapshot-create "$guest" "name=ours$i")" >&3
+            "$(seen admin_way "admin$round")" \
+            "$(seen xl snapshot-create "$guest" "name=ours$round")" >&3
         [ "$1" = PV ] || printf ', live %s ms' \
-            "$(seen xl snapshot-create --live "$guest" "name=live$i")" >&3
+            "$(seen xl snapshot-create --live "$guest" "name=live$round")" >&3
         echo >&3
     done
     assert_scanned

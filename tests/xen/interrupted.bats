@@ -20,6 +20,12 @@ setup()
     guest_fresh
 }
 
+teardown()
+{
+    ! mountpoint -q "$BATS_TEST_TMPDIR/full" ||
+        umount -l "$BATS_TEST_TMPDIR/full"
+}
+
 suspended()
 {
     [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 4, 1) }')" = s ]
@@ -192,11 +198,14 @@ no_guard()
     xl snapshot-create "$guest" name=cut "path=$BATS_TEST_TMPDIR/full" \
         2>"$BATS_TEST_TMPDIR/err" 3>&- &
     creator=$!
-    # At once: no sleep, and space taken in one call.
+    # At once: no sleep, and all that is left is taken in one call.
     until compgen -G "$BATS_TEST_TMPDIR/full/memory.save.new-*" >/dev/null; do
         :
     done
-    fallocate -l 115M "$BATS_TEST_TMPDIR/full/filler"
+    until fallocate -l "$(df --output=avail -B1 "$BATS_TEST_TMPDIR/full" |
+        tail -n 1)" "$BATS_TEST_TMPDIR/full/filler" 2>/dev/null; do
+        :
+    done
     end_create
     local left
 

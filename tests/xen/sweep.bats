@@ -1,7 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Every step of create and revert x {fails after, kill -9 after}. The steps come from the dry run, so a new step is swept by itself.
+# Every step of create and revert x {fails after, kill -9 after}. The steps
+# come from the dry run, so a new step is swept by itself.
 # Needs the build with fault points.
+# Takes minutes.
 
 load helpers
 
