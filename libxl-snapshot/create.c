@@ -286,7 +286,8 @@ static int create_monitor(struct op *op, struct disk_group *group,
 {
     int rc = 0;
 
-    if (op->monitor && op->asked)
+    if (op->monitor && op->asked &&
+        domain_refresh(op->xs, &op->dom) != DOMAIN_GONE)
         rc = monitor_keep(op->xs, &op->dom, op->monitor, err);
     if (!rc)
         op->asked = false; /* once is enough */
@@ -432,6 +433,8 @@ static int create_disk_remove(struct op *op, struct disk_group *group,
 
     if (!group->touched)
         return 0;
+    flusher_reap(op->flusher);
+    op->flusher = 0;
     /* It may have rebooted, or be gone, since it was found. */
     if (domain_refresh(op->xs, &op->dom) == DOMAIN_GONE &&
         !domain_find_uuid(op->xs, op->pending.uuid, &op->dom))
@@ -443,6 +446,8 @@ static int create_disk_remove(struct op *op, struct disk_group *group,
 static void create_fill_record(struct op *op)
 {
     struct pending *p = &op->pending;
+    cleanup_free char *dir = paths_existing(op->snap.path);
+    struct stat st;
 
     p->operation = xstrdup("create");
     p->domain = xstrdup(op->dom.name);
@@ -454,6 +459,8 @@ static void create_fill_record(struct op *op)
     p->memory = xstrdup(op->snap.memory);
     p->memory_tmp = paths_temporary(op->snap.memory);
     p->made_dir = paths_topmost_missing(op->snap.path);
+    if (!stat(dir, &st))
+        p->dir_ino = st.st_ino;
     p->monitor = op->monitor;
     p->paused = op->paused;
     pending_set_disks(p, op);

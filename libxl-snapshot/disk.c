@@ -9,8 +9,6 @@
  */
 #include "disk.h"
 
-#include <signal.h>
-
 #include "op.h"
 #include "util.h"
 
@@ -446,13 +444,22 @@ int disks_wait_unused(struct op *op, struct xlsnap_error *err)
     return 0;
 }
 
+static bool disks_served(const struct op *op)
+{
+    for (size_t i = 0; i < op->n_disks; i++)
+        if (op->dom.qemu_pid <= 0 ||
+            !file_is_open_in(&op->disks[i].id, op->dom.qemu_pid))
+            return false;
+    return true;
+}
+
 int disks_before_remove(struct op *op, struct xlsnap_error *err)
 {
     uint32_t domid = op->dom.domid;
     const uint32_t *own = domid == DOMAIN_NONE ? NULL : &domid;
     int rc;
 
-    if (own && op->dom.qemu_pid > 0 && !kill(op->dom.qemu_pid, 0))
+    if (own && disks_served(op))
         return disks_check_unused(op, op->dom.qemu_pid, own, err);
     op->dom.domid = DOMAIN_NONE;
     rc = disks_wait_unused(op, err);

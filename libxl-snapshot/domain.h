@@ -85,6 +85,15 @@ bool domain_withdraw_suspend(uint32_t domid);
 /* ---- lifecycle.c ---- */
 
 /*
+ * Watches control/shutdown, through which a guest is asked to suspend.  NULL
+ * if xenstore does not answer.
+ */
+struct xs_handle *domain_watch_requests(uint32_t domid);
+/* Reads what has come; returns how often the node was written since, at
+ * least. */
+int domain_count_requests(struct xs_handle *watch);
+
+/*
  * Suspends the domain and writes its memory stream to fd (libxl records only;
  * the header before them is memory.c's).  On success the domain is left
  * suspended.  On failure it may be anything: call domain_settle.

@@ -12,11 +12,14 @@
 
 #define FLUSH_INTERVAL_S 1
 
-static void __attribute__((noreturn)) flusher_process(const struct op *op)
+static void __attribute__((noreturn))
+flusher_process(const struct op *op, pid_t tool)
 {
     int *fds = xcalloc(op->n_disks, sizeof(*fds));
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != tool)
+        _exit(0);
     closefrom(3);
     for (size_t i = 0; i < op->n_disks; i++)
         fds[i] = open(op->disks[i].path, O_RDONLY | O_CLOEXEC);
@@ -30,10 +33,11 @@ static void __attribute__((noreturn)) flusher_process(const struct op *op)
 
 pid_t flusher_start(const struct op *op)
 {
+    pid_t tool = getpid();
     pid_t pid = op->n_disks ? fork() : 0;
 
     if (!pid && op->n_disks)
-        flusher_process(op);
+        flusher_process(op, tool);
     return pid > 0 ? pid : 0;
 }
 

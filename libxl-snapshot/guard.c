@@ -8,12 +8,12 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <xenstore.h>
 
 #include "monitor.h"
 #include "util.h"
 
 #define READY_TIMEOUT_MS 30000
-#define GUARD_RETRIES 60 /* of the resume, a second apart */
 
 /* What is said on the socket, a byte each. */
 enum guard_word {
@@ -166,12 +166,33 @@ static char guard_listen(int fd)
     }
 }
 
+/*
+ * Was the guest asked to suspend?  In the pre-copy of a live save it was not:
+ * then there is nothing to wait for, and a suspend that comes later is somebody
+ * else's.  When in doubt: yes.
+ */
+static bool guard_requested(const struct domain *dom, struct xs_handle *watch)
+{
+    cleanup_free char *evtchn =
+        domain_xs_read(dom->domid, "device/suspend/event-channel");
+
+    if (!watch || (evtchn && *evtchn))
+        return true;
+    sleep(1); /* a request may be under way from the dying save helper */
+    return domain_count_requests(watch) > 0;
+}
+
 static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
 {
-    for (int i = 0; i < GUARD_RETRIES; i++) {
-        struct xlsnap_error err = { 0 };
-        int rc = domain_settle(xs, dom, true, DOMAIN_GUARD_MS, &err);
+    int64_t deadline = now_ms() + DOMAIN_GUARD_MS;
+    int64_t left;
 
+    while ((left = deadline - now_ms()) > 0) {
+        struct xlsnap_error err = { 0 };
+        int rc = domain_settle(xs, dom, true, (int)left, &err);
+
+        if (domain_refresh(xs, dom) == DOMAIN_GONE)
+            return 0;
         if (!rc && unpause)
             rc = domain_unpause(xs, dom->domid, &err);
         if (!rc)
@@ -182,12 +203,32 @@ static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
     return -1;
 }
 
+/* The tool is gone: what it would have done for the guest. */
+static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
+                     bool monitor, struct xs_handle *watch)
+{
+    bool armed = last == GUARD_ARMED || last == GUARD_PAUSING;
+    struct xlsnap_error err = { 0 };
+    int rc = 0;
+
+    handle_log(xs, XTL_WARN,
+               "guard: the snapshot of domain '%s' was interrupted; run 'xl "
+               "snapshot-recover %s'",
+               dom->name, dom->name);
+    if (armed && guard_requested(dom, watch))
+        rc = guard_resume(xs, dom, last == GUARD_PAUSING);
+    if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&
+        monitor_keep(xs, dom, 0, &err))
+        handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
+    return rc;
+}
+
 int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
                          bool monitor)
 {
     const int ignored[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
     struct domain dom;
-    struct xlsnap_error err = { 0 };
+    struct xs_handle *watch = NULL;
     char ready = GUARD_READY, last;
     int rc = 0;
 
@@ -196,22 +237,17 @@ int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
     /* The locks are ours, but not our children's. */
     close_range(GUARD_FD, ~0U, CLOSE_RANGE_CLOEXEC);
     domain_init(&dom);
+    watch = domain_watch_requests(domid);
     if (!domain_find_uuid(xs, uuid, &dom) || dom.domid != domid ||
         send(GUARD_FD, &ready, 1, MSG_NOSIGNAL) != 1) {
         domain_clear(&dom);
         return XLSNAP_FAILED;
     }
     last = guard_listen(GUARD_FD);
-    if (last != GUARD_FAREWELL) {
-        handle_log(xs, XTL_WARN,
-                   "guard: the snapshot of domain '%s' was interrupted; "
-                   "run 'xl snapshot-recover %s'",
-                   dom.name, dom.name);
-        if (last == GUARD_ARMED || last == GUARD_PAUSING)
-            rc = guard_resume(xs, &dom, last == GUARD_PAUSING);
-        if (monitor && monitor_keep(xs, &dom, 0, &err))
-            handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
-    }
+    if (last != GUARD_FAREWELL)
+        rc = guard_act(xs, &dom, last, monitor, watch);
+    if (watch)
+        xs_close(watch);
     domain_clear(&dom);
     return rc ? XLSNAP_UNFINISHED : 0;
 }

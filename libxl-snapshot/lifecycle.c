@@ -45,8 +45,7 @@ static void save_done(libxl_ctx *ctx, int rc, void *user)
     s->rc = rc;
 }
 
-/* The first event of a watch is its registration, each further one a write. */
-static struct xs_handle *save_watch(uint32_t domid)
+struct xs_handle *domain_watch_requests(uint32_t domid)
 {
     cleanup_free char *path =
         xasprintf("/local/domain/%" PRIu32 "/control/shutdown", domid);
@@ -57,6 +56,19 @@ static struct xs_handle *save_watch(uint32_t domid)
         xsh = NULL;
     }
     return xsh;
+}
+
+/* The first event of a watch is its registration, each further one a write. */
+int domain_count_requests(struct xs_handle *watch)
+{
+    int n = 0;
+    char **vec;
+
+    while ((vec = xs_check_watch(watch))) {
+        free(vec);
+        n++;
+    }
+    return n ? n - 1 : 0;
 }
 
 static void save_read_watch(struct save *s)
@@ -224,7 +236,7 @@ int domain_save(struct xlsnap *xs, const struct domain *dom, int fd, bool live,
     if (libxl_evenable_domain_death(xs->ctx, dom->domid, 0, &evgen))
         return xlsnap_fail(err, XLSNAP_FAILED, "cannot watch domain '%s'",
                            dom->name);
-    s.watch = save_watch(dom->domid);
+    s.watch = domain_watch_requests(dom->domid);
     s.rc = save_run(&s, fd, live);
     save_read_events(&s);
     save_read_watch(&s);

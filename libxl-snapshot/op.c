@@ -72,8 +72,9 @@ int op_lock_files(struct op *op, struct xlsnap_error *err)
     const char *keys[ARRAY_SIZE(files)];
 
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-        snprintf(names[i], sizeof(names[i]), "file-%016llx",
-                 (unsigned long long)XXH3_64bits(files[i], strlen(files[i])));
+        /* A bounded number of lock files; two paths on one is very rare. */
+        snprintf(names[i], sizeof(names[i]), "file-%04x",
+                 (unsigned)(XXH3_64bits(files[i], strlen(files[i])) % 4096));
         keys[i] = names[i];
     }
     return lock_add(op->locks, keys, ARRAY_SIZE(keys), op->snap.path, err);

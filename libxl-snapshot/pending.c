@@ -50,6 +50,7 @@ static char *record_text(const struct pending *p)
     json_put_string(w, "memory", p->memory);
     json_put_string(w, "memory_tmp", p->memory_tmp);
     record_put_id(w, "memory_id", &p->memory_id);
+    json_put_int(w, "dir_ino", p->dir_ino);
     json_put_string(w, "made_dir", p->made_dir);
     json_put_bool(w, "no_return", p->no_return);
     json_put_bool(w, "monitor", p->monitor);
@@ -244,6 +245,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->memory = record_string(&r, "memory");
     p->memory_tmp = record_string_or_null(&r, "memory_tmp");
     record_id(&r, "memory_id", &p->memory_id);
+    p->dir_ino = record_int(&r, "dir_ino");
     p->made_dir = record_string_or_null(&r, "made_dir");
     p->no_return = record_bool(&r, "no_return");
     p->monitor = record_bool(&r, "monitor");

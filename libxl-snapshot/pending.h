@@ -29,6 +29,7 @@ struct pending {
     char *memory;             /* final path of the memory image */
     char *memory_tmp;         /* where it is written (create) */
     struct file_id memory_id; /* of the image (create); ino 0: not made yet */
+    uint64_t dir_ino;  /* inode of the directory that was there to hold it */
     char *made_dir;    /* topmost directory made for it (create), or NULL */
     bool no_return;    /* revert: the domain may be destroyed */
     bool monitor;      /* at the end the domain shall have one */

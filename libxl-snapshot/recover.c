@@ -4,14 +4,14 @@
  *
  * The pending record says what was to be made; how far things came is looked
  * up in the system.  A create without its snapshot.cfg is undone, one with it
- * is complete.  A revert that was not marked has changed nothing; one that was
- * is done again from the destroy on, unless somebody has meanwhile started the
+ * is complete.  A revert that has not destroyed its domain has changed nothing;
+ * one that has is done again from there, unless somebody has meanwhile started the
  * guest: then nothing is touched, and only --abandon drops the record.
  *
  * Runs under the locks of the operation it recovers and may be killed and
  * repeated like it.
  */
-#include <glob.h>
+#include <dirent.h>
 #include <sys/stat.h>
 
 #include "cfg.h"
@@ -139,10 +139,12 @@ static int recover_is_published(const struct pending *p, bool *published_r,
     int rc = 0;
 
     *strrchr(dir, '/') = 0;
+    if (!*dir)
+        strcpy(dir, "/");
     xlsnap_snapshot_init(&snap);
     if (!lstat(p->config_path, &st))
         rc = cfg_read(p->config_path, &snap, NULL, err);
-    else if (errno != ENOENT || stat(*dir ? dir : "/", &st))
+    else if (errno != ENOENT || stat(dir, &st) || st.st_ino != p->dir_ino)
         rc = xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
                                "cannot look at '%s' (is its file system "
                                "mounted?)",
@@ -226,18 +228,18 @@ static int recover_unlink_memory(const struct pending *p,
 static void recover_remove_directory(const struct pending *p)
 {
     cleanup_free char *dir = xstrdup(p->config_path);
-    cleanup_free char *pattern = NULL;
-    glob_t found;
+    struct dirent *e;
+    DIR *stream;
 
     if (!p->made_dir)
         return;
     *strrchr(dir, '/') = 0;
-    pattern = xasprintf("%s/.xl-snapshot.*", dir);
-    if (!glob(pattern, GLOB_NOSORT, NULL, &found)) {
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            unlink(found.gl_pathv[i]);
-        globfree(&found);
-    }
+    stream = opendir(dir);
+    while (stream && (e = readdir(stream)))
+        if (!strncmp(e->d_name, ".xl-snapshot.", 13))
+            unlinkat(dirfd(stream), e->d_name, 0);
+    if (stream)
+        closedir(stream);
     file_remove_dirs(dir, p->made_dir);
 }
 
@@ -272,7 +274,7 @@ static int recover_create(struct op *op, char **outcome_r,
     recover_find_domain(op);
     rc = recover_is_published(p, &published, err);
     /* The guest first, whatever became of the files. */
-    if (rc && recover_create_wake(op, false, &(struct xlsnap_error){ 0 }))
+    if (rc && recover_create_wake(op, true, &(struct xlsnap_error){ 0 }))
         handle_log(op->xs, XTL_ERROR, "domain '%s' may still be suspended",
                    p->domain);
     if (!rc)
@@ -345,6 +347,18 @@ static int recover_read_config(struct op *op, struct xlsnap_error *err)
     return rc ? rc : recover_check_disks(op, err);
 }
 
+/* For this boot of the host: what it says is compared again if we are killed,
+ * too. */
+static int recover_renew_record(struct op *op, struct xlsnap_error *err)
+{
+    struct pending *p = &op->pending;
+    int rc = 0;
+
+    for (size_t i = 0; i < p->n_disks && !rc; i++)
+        rc = file_id(p->disks[i].source, &p->ids[i], err);
+    return rc ? rc : pending_write(op->xs, p, err);
+}
+
 static int recover_revert_again(struct op *op, struct xlsnap_error *err)
 {
     struct steps steps = { .n = 0 };
@@ -361,6 +375,8 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
                                 running ? &op->dom.domid : NULL, err);
     if (!rc)
         rc = revert_check_memory(op, err);
+    if (!rc)
+        rc = recover_renew_record(op, err);
     if (!rc) {
         revert_plan_forward(op, &steps);
         rc = steps_run(op, &steps, err);
@@ -429,10 +445,10 @@ static int recover_run(struct op *op,
     }
     create = !strcmp(op->pending.operation, "create");
     if (options->abandon) {
-        /* Files may be left as they are; a guest may not. */
+        /* Files may be left as they are; a suspended guest may not. */
         recover_find_domain(op);
-        if (create)
-            rc = recover_create_wake(op, false, err);
+        if (create && recover_is_same(op))
+            rc = domain_settle(op->xs, &op->dom, false, 0, err);
         if (rc)
             return rc;
         *outcome_r = xasprintf("the record of the unfinished %s of domain "

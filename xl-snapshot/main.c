@@ -174,6 +174,9 @@ int main(int argc, char **argv)
         settings.logger = log_new(&cli);
         rc = run_process(&settings, argc, argv, &err);
     } else {
+        /* A script's lock on descriptor 9 must not live on in the QEMU and the
+         * monitor of a domain that is restored. */
+        closefrom(3);
         cli.json = wants_json(argv);
         first = cli_parse_global(&cli, argc, argv, &err);
         rc = first < 0 ? first : 0;

@@ -45,9 +45,13 @@ static void catch_signals(int write_fd)
 static void __attribute__((noreturn)) wait_for_worker(pid_t pid)
 {
     int status;
+    pid_t r;
 
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    do
+        r = waitpid(pid, &status, 0);
+    while (r < 0 && errno == EINTR);
+    if (r < 0)
+        _exit(XLSNAP_UNFINISHED);
     if (WIFEXITED(status))
         _exit(WEXITSTATUS(status));
     fprintf(stderr,
@@ -85,6 +89,7 @@ int worker_start(int *cancel_fd_r, struct xlsnap_error *err)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot make an epoll descriptor");
     fflush(NULL);
+    signal(SIGCHLD, SIG_DFL); /* ignored by some callers: no status then */
     catch_signals(parent[1]);
     pid = fork();
     if (pid < 0)

@@ -36,7 +36,7 @@ rounds()
 {
     local round # not i: bats's run changes that one
 
-    for round in 1 2 3 4 5; do
+    for round in {1..3}; do
         printf '# %s: admin %s ms, ours %s ms' "$1" \
             "$(seen admin_way "admin$round")" \
             "$(seen xl snapshot-create "$guest" "name=ours$round")" >&3

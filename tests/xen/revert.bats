@@ -129,7 +129,7 @@ EOF
     for disk in "$disk_a" "$disk_b"; do
         qemu-img snapshot -a gold "$disk"
     done
-    xl restore "$snapshots/$guest/gold/memory.save"
+    xl restore "$snapshots/$guest/gold/memory.save" 3>&-
     assert_back_at_gold
 }
 
@@ -193,4 +193,13 @@ EOF
            .description == "a \"quoted\" text"' <<<"$output"
     [ "$(jq -r .memory.bytes <<<"$output")" = \
         "$(stat -c %s "$(jq -r .memory.path <<<"$output")")" ]
+}
+
+@test "no descriptor of the caller's lives on in QEMU or the monitor" {
+    exec 9>"$BATS_TEST_TMPDIR/lock"
+    flock 9
+    snap revert "$guest" name=gold
+    assert_status 0
+    exec 9>&-
+    flock -n "$BATS_TEST_TMPDIR/lock" true
 }
