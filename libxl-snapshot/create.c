@@ -218,18 +218,6 @@ static int create_check(struct op *op, const char *which,
 
 /* ---- steps ---- */
 
-static int create_record(struct op *op, struct disk_group *group,
-                         struct xlsnap_error *err)
-{
-    return pending_write(op->xs, &op->pending, err);
-}
-
-static int create_drop_record(struct op *op, struct disk_group *group,
-                              struct xlsnap_error *err)
-{
-    return pending_drop(&op->pending, err);
-}
-
 static int create_directory(struct op *op, struct disk_group *group,
                             struct xlsnap_error *err)
 {
@@ -468,7 +456,7 @@ static void create_fill_record(struct op *op)
 
 static void create_plan(struct op *op, struct steps *steps)
 {
-    steps_add(steps, "record", create_record, create_drop_record,
+    steps_add(steps, "record", op_record, op_record_drop,
               "note the operation in %s/pending/%s.json", op->xs->state_dir,
               op->dom.uuid);
     steps_add(steps, "directory", create_directory, create_remove_directory,
@@ -492,8 +480,7 @@ static void create_plan(struct op *op, struct steps *steps)
               "wait until everything is on disk");
     steps_add(steps, "publish", create_publish, create_unpublish, "%s and %s",
               op->snap.memory, op->config_path);
-    steps_add(steps, "record-drop", create_drop_record, NULL,
-              "remove the note");
+    steps_add(steps, "record-drop", op_record_drop, NULL, "remove the note");
 }
 
 static void create_report(struct op *op, int64_t started,

@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 
 #include "util.h"
 
@@ -411,4 +412,18 @@ bool file_is_open_in(const struct file_id *id, pid_t pid)
 
     snprintf(text, sizeof(text), "%d", (int)pid);
     return file_is_used_by(id, text);
+}
+
+bool file_wait_readable(int fd, int timeout_ms)
+{
+    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+    int64_t deadline = now_ms() + timeout_ms;
+    int r;
+
+    do {
+        int64_t left = deadline - now_ms();
+
+        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
+    } while (r < 0 && errno == EINTR);
+    return r > 0;
 }

@@ -78,6 +78,11 @@ char *file_absolute(const char *path);
  * without a descriptor are not seen.
  */
 int file_users(const struct file_id *id, pid_t except, pid_t *pid_r);
+/*
+ * Waits until the descriptor is readable, or (a pidfd) its process has ended:
+ * at most timeout_ms, signals notwithstanding.  False on time-out.
+ */
+bool file_wait_readable(int fd, int timeout_ms);
 /* Has this process the file open? */
 bool file_is_open_in(const struct file_id *id, pid_t pid);
 

@@ -4,12 +4,12 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <xenstore.h>
 
+#include "file.h"
 #include "monitor.h"
 #include "util.h"
 
@@ -58,22 +58,13 @@ guard_exec(struct xlsnap *xs, const struct domain *dom, bool monitor, int fd,
 
 static int guard_wait_ready(struct guard *g, struct xlsnap_error *err)
 {
-    struct pollfd pfd = { .fd = g->fd, .events = POLLIN };
-    int64_t deadline = now_ms() + READY_TIMEOUT_MS;
     char word;
-    int r;
 
-    do {
-        int64_t left = deadline - now_ms();
-
-        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
-    } while (r < 0 && errno == EINTR);
-    if (r <= 0 || read(g->fd, &word, 1) != 1 || word != GUARD_READY) {
-        kill(g->pid, SIGKILL); /* it guards nothing yet */
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "cannot start the guard process");
-    }
-    return 0;
+    if (file_wait_readable(g->fd, READY_TIMEOUT_MS) &&
+        read(g->fd, &word, 1) == 1 && word == GUARD_READY)
+        return 0;
+    kill(g->pid, SIGKILL); /* it guards nothing yet */
+    return xlsnap_fail(err, XLSNAP_FAILED, "cannot start the guard process");
 }
 
 int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,

@@ -329,21 +329,6 @@ int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
                        dom->name);
 }
 
-/* Waits for the end of a process that is not our child. */
-static int wait_for_exit(int pidfd, int timeout_ms)
-{
-    struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
-    int64_t deadline = now_ms() + timeout_ms;
-    int r;
-
-    do {
-        int64_t left = deadline - now_ms();
-
-        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
-    } while (r < 0 && errno == EINTR);
-    return r > 0 ? 0 : -1;
-}
-
 int domain_destroy(struct xlsnap *xs, struct domain *dom,
                    struct xlsnap_error *err)
 {
@@ -357,7 +342,7 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot destroy domain '%s' (libxl error %d)",
                            dom->name, rc);
-    if (pidfd >= 0 && wait_for_exit(pidfd, QEMU_EXIT_TIMEOUT_MS))
+    if (pidfd >= 0 && !file_wait_readable(pidfd, QEMU_EXIT_TIMEOUT_MS))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "QEMU (pid %d) of the destroyed domain '%s' does "
                            "not end",

@@ -10,10 +10,10 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <linux/close_range.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "file.h"
 #include "util.h"
 
 #define OLD_EXIT_MS 10000 /* it goes within moments, if it goes at all */
@@ -140,20 +140,6 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
     _exit(127);
 }
 
-static bool poll_in(int fd, int timeout_ms)
-{
-    struct pollfd pfd = { .fd = fd, .events = POLLIN };
-    int64_t deadline = now_ms() + timeout_ms;
-    int r;
-
-    do {
-        int64_t left = deadline - now_ms();
-
-        r = poll(&pfd, 1, left > 0 ? (int)left : 0);
-    } while (r < 0 && errno == EINTR);
-    return r > 0;
-}
-
 int monitor_start(struct xlsnap *xs, const struct domain *dom,
                   struct xlsnap_error *err)
 {
@@ -170,7 +156,8 @@ int monitor_start(struct xlsnap *xs, const struct domain *dom,
     if (!pid)
         monitor_exec(xs, dom, fd[1]);
     close(fd[1]);
-    if (pid < 0 || !poll_in(in, READY_TIMEOUT_MS) || read(in, &ready, 1) != 1)
+    if (pid < 0 || !file_wait_readable(in, READY_TIMEOUT_MS) ||
+        read(in, &ready, 1) != 1)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot start the monitor of domain '%s'; without "
                            "one a reboot of the guest hangs (see "
@@ -185,7 +172,7 @@ static void monitor_wait(pid_t pid, int timeout_ms)
     cleanup_close int pidfd = syscall(SYS_pidfd_open, pid, 0);
 
     if (pidfd >= 0)
-        poll_in(pidfd, timeout_ms);
+        file_wait_readable(pidfd, timeout_ms);
 }
 
 /* xl's goes when it has seen its domain suspend; ours, and newer ones, stay. */

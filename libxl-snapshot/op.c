@@ -79,3 +79,14 @@ int op_lock_files(struct op *op, struct xlsnap_error *err)
     }
     return lock_add(op->locks, keys, ARRAY_SIZE(keys), op->snap.path, err);
 }
+
+int op_record(struct op *op, struct disk_group *group, struct xlsnap_error *err)
+{
+    return pending_write(op->xs, &op->pending, err);
+}
+
+int op_record_drop(struct op *op, struct disk_group *group,
+                   struct xlsnap_error *err)
+{
+    return pending_drop(&op->pending, err);
+}

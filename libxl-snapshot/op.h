@@ -63,4 +63,8 @@ int op_lock_disks(struct op *op, struct xlsnap_error *err);
 /* The files that a create makes, by path: two may want the same. */
 int op_lock_files(struct op *op, struct xlsnap_error *err);
 
+/* Steps that every operation has: its record, written and dropped. */
+disk_fn op_record;
+disk_fn op_record_drop;
+
 #endif

@@ -372,18 +372,6 @@ static int revert_check(struct op *op, struct xlsnap_error *err)
 
 /* ---- steps ---- */
 
-static int revert_record(struct op *op, struct disk_group *group,
-                         struct xlsnap_error *err)
-{
-    return pending_write(op->xs, &op->pending, err);
-}
-
-static int revert_drop_record(struct op *op, struct disk_group *group,
-                              struct xlsnap_error *err)
-{
-    return pending_drop(&op->pending, err);
-}
-
 static int revert_mark(struct op *op, struct disk_group *group,
                        struct xlsnap_error *err)
 {
@@ -471,13 +459,12 @@ void revert_plan_forward(struct op *op, struct steps *steps)
                   "the guest goes on");
     if (op->pending.monitor)
         steps_add(steps, "monitor", revert_monitor, NULL, "start one");
-    steps_add(steps, "record-drop", revert_drop_record, NULL,
-              "remove the note");
+    steps_add(steps, "record-drop", op_record_drop, NULL, "remove the note");
 }
 
 static void revert_plan(struct op *op, struct steps *steps)
 {
-    steps_add(steps, "record", revert_record, revert_drop_record,
+    steps_add(steps, "record", op_record, op_record_drop,
               "note the operation in %s/pending/%s.json", op->xs->state_dir,
               op->snap.uuid);
     steps_add(steps, "no-return", revert_mark, revert_unmark,
