@@ -353,6 +353,14 @@ static int request_list_known(const char *domain, struct xlsnap_error *err)
                        list);
 }
 
+static bool has_snapshots(const char *domain)
+{
+    cleanup_free char *dir = xasprintf(XLSNAP_SNAPSHOT_DIR "/%s", domain);
+    struct stat st;
+
+    return !stat(dir, &st) && S_ISDIR(st.st_mode);
+}
+
 static int request_config_path(const struct xlsnap_snapshot *asked,
                                char **file_r, struct xlsnap_error *err)
 {
@@ -360,7 +368,8 @@ static int request_config_path(const struct xlsnap_snapshot *asked,
         *file_r = xasprintf("%s/snapshot.cfg", asked->path);
         return 0;
     }
-    if (is_id(asked->domain))
+    /* A domain may be named like a number; then there is a directory. */
+    if (is_id(asked->domain) && !has_snapshots(asked->domain))
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "snapshots are filed by the domain's name, not its "
                            "id '%s': give the name, path= or the snapshot.cfg",
