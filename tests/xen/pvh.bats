@@ -36,7 +36,7 @@ teardown_file()
     live=$(labguest gap "$guest" susp)
     printf '# stood still, as the guest saw it: %s ms, live %s ms\n' \
         "$still" "$live" >&3
-    [ "$live" -lt $((still / 2)) ]
+    [ "$live" -lt "$still" ]
 }
 
 @test "revert to a live snapshot" {
