@@ -44,7 +44,7 @@ int cfg_key(const char *name);
  * memory, TARGETs) are relative to the current directory, as in xl.cfg, and
  * are made absolute.  A TARGET without '/' stays as it is: only the disk's
  * driver knows whether that is an LV or a file.  source= is never changed.
- * Keys of snapshot.cfg (uuid, memory_digest, creation_time, source=) are
+ * Keys of snapshot.cfg (uuid, memory_digest, creation_time, source=, source_format=) are
  * accepted and fill the fields of their name; snapshot_format, which only
  * tells the version, fills none.
  */

@@ -151,6 +151,16 @@ static const char *set_source(struct xlsnap_disk *disk, const char *value)
     return why;
 }
 
+static const char *set_source_format(struct xlsnap_disk *disk,
+                                     const char *value)
+{
+    struct xlsnap_disk parsed = { 0 };
+    const char *why = set_format(&parsed, value);
+
+    disk->source_format = parsed.format;
+    return why;
+}
+
 static const char size_syntax[] =
     "must be a number of bytes, with K, M, G or T behind it for 2^10 to 2^40,"
     " or a percentage from 1% to 1000%";
@@ -200,9 +210,13 @@ static const struct spec_key {
     const char *name;
     const char *(*set)(struct xlsnap_disk *disk, const char *value);
 } spec_keys[] = {
-    { "vdev", set_vdev },     { "snapshot", set_snapshot },
-    { "format", set_format }, { "size", set_size },
-    { "target", set_target }, { "source", set_source },
+    { "vdev", set_vdev },
+    { "snapshot", set_snapshot },
+    { "format", set_format },
+    { "size", set_size },
+    { "target", set_target },
+    { "source", set_source },
+    { "source_format", set_source_format },
 };
 
 /*
@@ -369,6 +383,7 @@ char *diskspec_format(const struct xlsnap_disk *disk)
     put_size(f, disk);
     put_pair(f, "target", disk->target);
     put_pair(f, "source", disk->source);
+    put_pair(f, "source_format", disk->source_format);
     if (fclose(f))
         abort();
     return text;

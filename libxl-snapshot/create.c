@@ -190,6 +190,15 @@ static int create_check_text(const struct op *op, struct xlsnap_error *err)
     return rc ? -err->code : 0;
 }
 
+/* A restored domain shall run on the overlay, not on what is frozen. */
+static void create_set_overlays(struct op *op)
+{
+    for (size_t i = 0; i < op->n_disks; i++)
+        if (op->disks[i].method == XLSNAP_METHOD_OVERLAY)
+            domain_set_disk(op->xs, &op->dom, op->disks[i].vdev,
+                            op->disks[i].target, LIBXL_DISK_FORMAT_QCOW2);
+}
+
 static int create_check(struct op *op, const char *which,
                         struct xlsnap_error *err)
 {
@@ -205,14 +214,18 @@ static int create_check(struct op *op, const char *which,
         rc = pending_refuse(op, NULL, NULL, err);
     if (!rc)
         rc = disks_check(op, err);
-    if (!rc)
+    if (!rc) {
+        disks_publish(op);
         rc = op_lock_files(op, err);
+    }
     if (!rc)
         rc = create_check_files(op, err);
     if (!rc)
         rc = create_check_text(op, err);
-    if (!rc)
+    if (!rc) {
+        create_set_overlays(op);
         op->monitor = monitor_find(op->dom.domid);
+    }
     return rc;
 }
 
@@ -282,11 +295,23 @@ static int create_monitor(struct op *op, struct disk_group *group,
     return rc;
 }
 
+/* The guest is woken even when its disks' names could not be put right: it
+ * runs on the right files, and recover tries again. */
 static int create_failed(struct op *op, struct xlsnap_error *err)
 {
-    int rc = create_wake(op, err);
+    struct xlsnap_error rescue = { 0 };
+    int rc;
 
-    return rc ? rc : create_monitor(op, NULL, err);
+    if (disks_rescue(op, &rescue))
+        handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
+    rc = create_wake(op, err);
+    if (!rc)
+        rc = create_monitor(op, NULL, err);
+    if (!rc && rescue.code) {
+        *err = rescue;
+        rc = -err->code;
+    }
+    return rc;
 }
 
 /* The writer knows better than libxl why a save failed (no space, say). */
@@ -311,6 +336,7 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     /* The record learns which file is ours before anything depends on it. */
     if (!rc) {
         memory_writer_id(op->writer, &op->pending.memory_id);
+        pending_update_disks(&op->pending, op);
         rc = pending_write(op->xs, &op->pending, err);
     }
     if (!rc)
@@ -409,6 +435,11 @@ static disk_fn *driver_prepare(const struct disk_driver *driver)
     return driver->prepare;
 }
 
+static disk_fn *driver_settle(const struct disk_driver *driver)
+{
+    return driver->settle;
+}
+
 static disk_fn *driver_create(const struct disk_driver *driver)
 {
     return driver->create;
@@ -445,7 +476,8 @@ static void create_fill_record(struct op *op)
     p->name = xstrdup(op->snap.name);
     p->config_path = xstrdup(op->config_path);
     p->memory = xstrdup(op->snap.memory);
-    p->memory_tmp = paths_temporary(op->snap.memory);
+    p->token = paths_token();
+    p->memory_tmp = xasprintf("%s.new-%s", op->snap.memory, p->token);
     p->made_dir = paths_topmost_missing(op->snap.path);
     if (!stat(dir, &st))
         p->dir_ino = st.st_ino;
@@ -461,16 +493,19 @@ static void create_plan(struct op *op, struct steps *steps)
               op->dom.uuid);
     steps_add(steps, "directory", create_directory, create_remove_directory,
               "%s", op->snap.path);
-    steps_add_groups(steps, op, "disk-prepare", driver_prepare,
-                     create_disk_remove, "what can be done before the pause");
+    /* Before the disks: it also watches over their undo. */
     steps_add(steps, "guard", create_guard, create_release_guard,
               "a process that resumes the guest if this one dies");
+    steps_add_groups(steps, op, "disk-prepare", driver_prepare,
+                     create_disk_remove, "what can be done before the pause");
     steps_add(steps, "memory-save", create_memory_save, create_remove_memory,
               "%s of domain '%s' into %s",
               op->live ? "pre-copy, then suspend and save" : "suspend and save",
               op->dom.name, op->snap.memory);
     steps_add_groups(steps, op, "disk-create", driver_create, NULL,
                      op->snap.name);
+    steps_add_groups(steps, op, "disk-settle", driver_settle, NULL,
+                     "what the guest depends on from now on");
     steps_add(steps, "domain-resume", create_resume, NULL, "%s",
               op->paused ? "resume, but leave paused" : "the guest goes on");
     if (op->monitor)

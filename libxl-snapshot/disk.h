@@ -19,14 +19,30 @@ struct op;
 struct disk {
     char *vdev;
     char *source; /* the path as the domain's config has it */
-    char *path;   /* the same, symlinks resolved */
+    /*
+     * The file that the guest writes to, symlinks resolved, and what it is.
+     * In recovery: what it was when the record was written; ino 0: not known,
+     * as when a revert finds nothing under that name.
+     */
+    char *path;
     struct file_id id;
-    libxl_disk_format format;
+    libxl_disk_format format;   /* of the file at source */
     libxl_disk_backend backend; /* that serves it at run time */
+    bool direct_io_safe, discard;
     enum xlsnap_method method;
+    /* Where an external snapshot goes.  As asked for, or NULL, until the
+     * driver's check has made it what snapshot.cfg shall say. */
     char *target;
-    char *node; /* QEMU's block node; owned by the qcow2 drivers */
-    char *tag;  /* qcow2 ID of the snapshot; owned by the qcow2 drivers */
+    uint64_t size;         /* LVM: bytes for copies; 0: default */
+    unsigned size_percent; /* LVM: the same as % of the origin; 0: not given */
+    /*
+     * What prepare or create has made and recovery could not tell by its name
+     * alone; drivers set it, the record keeps it.  ino 0: nothing yet.
+     */
+    struct file_id made;
+    uint64_t virtual_size; /* bytes the guest sees; owned by the driver */
+    char *node; /* QEMU's block node before; owned by the qemu driver */
+    char *tag;  /* qcow2 ID of the snapshot; owned by the qemu driver */
 };
 
 struct disk_group {
@@ -45,40 +61,58 @@ typedef int disk_fn(struct op *op, struct disk_group *group,
                     struct xlsnap_error *err);
 
 struct disk_driver {
-    const char *name; /* in step names, the record and messages */
-    const char *what; /* for people: "qcow2 internal snapshot" */
-    enum xlsnap_method method;
-
-    /* Can it make a snapshot of this disk, by its method?  Looks only at
-     * struct disk. */
-    bool (*takes)(const struct disk *disk);
+    const char *name; /* in messages of debugging */
+    const char *what; /* for people: "LVM snapshot" */
+    /* Can it snapshot this disk by that method?  Looks only at struct disk. */
+    bool (*takes)(const struct disk *disk, enum xlsnap_method method);
+    /*
+     * Does a snapshot or a revert put another file (or LV) under the disk's
+     * name?  Then recovery must not expect the old one there.
+     */
+    bool (*moves)(const struct disk *disk);
 
     /* ---- create ---- */
-    /* Everything that can fail, read only; -XLSNAP_REFUSED. */
+    /* Everything that can fail, read only; -XLSNAP_REFUSED.  Fills in
+     * disk->target. */
     disk_fn *check;
-    /* Before the pause: what can be made or opened then. */
+    /* Before the pause: what can be made or opened then.  May be NULL. */
     disk_fn *prepare;
     /* In the pause: the snapshot.  On failure, all or part may be there. */
     disk_fn *create;
+    /* In the pause, after all disks' create: what the guest depends on when it
+     * goes on, names and configuration, durably.  May be NULL. */
+    disk_fn *settle;
     /*
-     * Undo of prepare and create if ->touched, also in recovery after a crash,
-     * with or without the domain running (without: nobody has the disks open):
-     * looks what is there, removes it, succeeds if nothing was.
+     * The operation failed or was killed, and the guest is about to go on:
+     * make that safe, whether ->create was done or not.  Called before the
+     * guest is woken, by the tool, the guard or recover; looks, repeats.
+     * Never undoes a snapshot.  NULL: nothing needed.
+     */
+    disk_fn *rescue;
+    /*
+     * Undo of prepare, create and settle if ->touched, also in recovery after
+     * a crash, with or without the domain running (without: nobody has the
+     * disks open): looks what is there, removes it, succeeds if nothing was.
      */
     disk_fn *remove;
     /* After the resume: the snapshot must be on disk; NULL: it is. */
     disk_fn *sync;
-    /* Frees ->state, touches nothing; also called after success. */
+    /* Frees ->state, touches nothing; also called after success.  May be
+     * NULL. */
     void (*release)(struct disk_group *group);
 
     /* ---- revert ---- */
     /* The snapshot is there, whole, and can be gone back to; read only. */
     disk_fn *prove;
+    /* Refuses while something else than a process (which disk.c sees itself)
+     * has a disk open: the kernel, say.  NULL: nothing can. */
+    disk_fn *unused;
     /* Nobody uses the disk now: go back.  Idempotent. */
     disk_fn *revert;
 };
 
-extern const struct disk_driver disk_qcow2_internal;
+/* In the order in which they are called in the pause. */
+extern const struct disk_driver disk_qemu; /* last: disk-qemu.c */
 
 /*
  * Fills op->disks and op->snap.disks from the domain's configuration and the
@@ -89,9 +123,26 @@ extern const struct disk_driver disk_qcow2_internal;
 int disks_from_domain(struct op *op, struct xlsnap_error *err);
 /* Fills op->disks from op->snap (a snapshot.cfg) and groups them. */
 int disks_from_snapshot(struct op *op, struct xlsnap_error *err);
+/*
+ * In recovery, after disks_from_snapshot: refuses when a disk that stays where
+ * it is is no longer the file of op->pending.
+ */
+int disks_check_record(struct op *op, struct xlsnap_error *err);
+/*
+ * For the undo of a create: disks_from_snapshot, op->snap being filled from
+ * op->pending, and disks_check_record; then ->id and ->made are those of the
+ * record, and each group is ->touched.
+ */
+int disks_from_record(struct op *op, struct xlsnap_error *err);
+/* Chooses methods and drivers for op->disks and groups them. */
+int disks_group(struct op *op, struct xlsnap_error *err);
+/* Copies what the drivers' check has filled in to op->snap. */
+void disks_publish(struct op *op);
 /* Calls one function of each group's driver, in order, until one fails. */
 int disks_check(struct op *op, struct xlsnap_error *err);
 int disks_prove(struct op *op, struct xlsnap_error *err);
+/* Calls every group's rescue, also after one has failed. */
+int disks_rescue(struct op *op, struct xlsnap_error *err);
 /* The disk of op that is this file, or NULL. */
 struct disk *disks_find_id(const struct op *op, const struct file_id *id);
 /*
@@ -100,7 +151,7 @@ struct disk *disks_find_id(const struct op *op, const struct file_id *id);
  */
 int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
                        struct xlsnap_error *err);
-/* Waits until no process has any of the disks open, bounded. */
+/* Waits until nobody has any of the disks open, bounded. */
 int disks_wait_unused(struct op *op, struct xlsnap_error *err);
 /*
  * Before ->remove: if the QEMU of op->dom does not serve the disks (any more),
@@ -108,6 +159,22 @@ int disks_wait_unused(struct op *op, struct xlsnap_error *err);
  * Refuses when somebody else uses one.
  */
 int disks_before_remove(struct op *op, struct xlsnap_error *err);
+/*
+ * Refuses a target that two disks share, or that is one of the snapshot's own
+ * files or a disk; for drivers' check.
+ */
+int disk_check_target(const struct op *op, const struct disk *disk,
+                      struct xlsnap_error *err);
+/*
+ * A target that is a file: absolute, relative to the disk's own directory;
+ * by default beside it, STEM-NAME.EXT.  To be freed.
+ */
+char *disk_file_target(const struct op *op, const struct disk *disk);
+/*
+ * A name in the disk's directory that was never used before and only this
+ * operation knows: ".xl-snapshot.TOKEN.VDEV".  To be freed.
+ */
+char *disk_temporary(const struct op *op, const struct disk *disk);
 /* "xvda, xvdb", to be freed. */
 char *disk_group_names(const struct disk_group *group);
 void disks_clear(struct op *op);

@@ -207,6 +207,69 @@ int domain_load_config(struct xlsnap *xs, struct domain *dom,
     return 0;
 }
 
+/* True if that changed something. */
+static bool config_set_disk(libxl_domain_config *config, const char *vdev,
+                            const char *path, libxl_disk_format format)
+{
+    for (int i = 0; i < config->num_disks; i++) {
+        libxl_device_disk *d = &config->disks[i];
+
+        if (!d->vdev || strcmp(d->vdev, vdev) ||
+            (d->pdev_path && !strcmp(d->pdev_path, path) &&
+             d->format == format))
+            continue;
+        free(d->pdev_path);
+        d->pdev_path = xstrdup(path);
+        d->format = format;
+        d->backend = LIBXL_DISK_BACKEND_QDISK;
+        return true;
+    }
+    return false;
+}
+
+void domain_set_disk(struct xlsnap *xs, struct domain *dom, const char *vdev,
+                     const char *path, libxl_disk_format format)
+{
+    if (!config_set_disk(&dom->config, vdev, path, format))
+        return;
+    free(dom->config_json);
+    dom->config_json = libxl_domain_config_to_json(xs->ctx, &dom->config);
+    if (!dom->config_json)
+        abort(); /* as out of memory */
+}
+
+int domain_store_disk(struct xlsnap *xs, const struct domain *dom,
+                      const char *vdev, const char *path,
+                      libxl_disk_format format, struct xlsnap_error *err)
+{
+    static const char id[] = "libxl-json";
+    cleanup_free uint8_t *data = NULL;
+    cleanup_free char *json = NULL;
+    libxl_domain_config config;
+    int len = 0, rc;
+
+    libxl_domain_config_init(&config);
+    rc = libxl_userdata_retrieve(xs->ctx, dom->domid, id, &data, &len);
+    if (!rc && (!len || data[len - 1]))
+        rc = ERROR_INVAL;
+    if (!rc)
+        rc = libxl_domain_config_from_json(xs->ctx, &config, (char *)data);
+    if (!rc && config_set_disk(&config, vdev, path, format)) {
+        json = libxl_domain_config_to_json(xs->ctx, &config);
+        rc = json
+                 ? libxl_userdata_store(xs->ctx, dom->domid, id,
+                                        (const uint8_t *)json, strlen(json) + 1)
+                 : ERROR_NOMEM;
+    }
+    libxl_domain_config_dispose(&config);
+    if (!rc)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_FAILED,
+                       "cannot change disk '%s' to '%s' in libxl's "
+                       "configuration of domain '%s' (libxl error %d)",
+                       vdev, path, dom->name, rc);
+}
+
 /* The state that forbids it now, or NULL. */
 static const char *domain_state_refusal(const struct domain *dom)
 {

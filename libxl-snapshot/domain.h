@@ -51,6 +51,19 @@ int domain_load_config(struct xlsnap *xs, struct domain *dom,
                        struct xlsnap_error *err);
 
 /*
+ * Sets path and format of a disk in the configuration that libxl keeps of the
+ * running domain and goes by at a reboot, save or migration.  libxl has no
+ * function for that; its userdata "libxl-json" is what libxl_internal.c's
+ * libxl__set_domain_configuration writes.  Does nothing if it says so already.
+ */
+int domain_store_disk(struct xlsnap *xs, const struct domain *dom,
+                      const char *vdev, const char *path,
+                      libxl_disk_format format, struct xlsnap_error *err);
+/* The same in dom->config and dom->config_json, which the memory image gets. */
+void domain_set_disk(struct xlsnap *xs, struct domain *dom, const char *vdev,
+                     const char *path, libxl_disk_format format);
+
+/*
  * Refuses (-XLSNAP_REFUSED, the reason in err) every domain of which no
  * whole snapshot can be taken or whose state forbids it now.  Needs
  * domain_load_config.

@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/xattr.h>
 
 #include "util.h"
 
@@ -218,6 +219,42 @@ int file_write_durable(const char *path, const void *data, size_t len,
                                  "cannot write '%s'", path);
     }
     return file_fsync_dir_of(path, err);
+}
+
+/* Every extended attribute, SELinux's context and the ACL among them. */
+static int file_copy_xattrs(int from, int to)
+{
+    char names[65536], value[65536];
+    ssize_t len = flistxattr(from, names, sizeof(names)), n;
+
+    if (len < 0)
+        return errno == ENOTSUP ? 0 : -1;
+    for (char *name = names; name < names + len; name += strlen(name) + 1) {
+        n = fgetxattr(from, name, value, sizeof(value));
+        if (n < 0 || (fsetxattr(to, name, value, n, 0) && errno != ENOTSUP))
+            return -1;
+    }
+    return 0;
+}
+
+int file_copy_attributes(const char *from, const char *to,
+                         struct xlsnap_error *err)
+{
+    cleanup_close int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    cleanup_close int out = open(to, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    if (in < 0 || fstat(in, &st))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot examine '%s'", from);
+    /* A device's mode says nothing of a file's, but its owner does. */
+    if (out < 0 || fchown(out, st.st_uid, st.st_gid) ||
+        fchmod(out, st.st_mode & 07777) ||
+        (S_ISREG(st.st_mode) && file_copy_xattrs(in, out)))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot give '%s' owner and mode of '%s'", to,
+                                 from);
+    return 0;
 }
 
 int file_rename_new(const char *from, const char *to, struct xlsnap_error *err)

@@ -47,6 +47,14 @@ int file_pwrite_all(int fd, const void *data, size_t len, off_t at);
 int file_write_durable(const char *path, const void *data, size_t len,
                        bool replace, struct xlsnap_error *err);
 
+/*
+ * Gives `to` the owner, mode and extended attributes (SELinux context, ACL) of
+ * `from`.  An attribute that the file system of `to` does not know is passed
+ * over.
+ */
+int file_copy_attributes(const char *from, const char *to,
+                         struct xlsnap_error *err);
+
 /* Renames durably: no replacing of `to` (errnum EEXIST), directory fsync. */
 int file_rename_new(const char *from, const char *to, struct xlsnap_error *err);
 /* Unlinks durably; absence is success. */

@@ -11,6 +11,7 @@
 
 #include "file.h"
 #include "monitor.h"
+#include "recover.h"
 #include "util.h"
 
 #define READY_TIMEOUT_MS 30000
@@ -194,7 +195,8 @@ static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
     return -1;
 }
 
-/* The tool is gone: what it would have done for the guest. */
+/* The tool is gone: what it would have done for the guest.  Its disks first:
+ * between a switch and its end their names are wrong. */
 static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
                      bool monitor, struct xs_handle *watch)
 {
@@ -206,6 +208,7 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
                "guard: the snapshot of domain '%s' was interrupted; run 'xl "
                "snapshot-recover %s'",
                dom->name, dom->name);
+    recover_rescue_domain(xs, dom->uuid);
     if (armed && guard_requested(dom, watch))
         rc = guard_resume(xs, dom, last == GUARD_PAUSING);
     if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&

@@ -83,6 +83,8 @@ struct xlsnap_disk {
     uint64_t size;         /* LVM: bytes of copy-on-write space; 0: default */
     unsigned size_percent; /* LVM: the same as % of the origin; 0: not given */
     char *source;          /* the disk's own path; filled in by create */
+    char *source_format;   /* of the file there; NULL: ->format.  Filled in by
+                            * create for overlays, whose ->format is TARGET's */
 };
 
 /*

@@ -5,6 +5,8 @@
 #include <xxhash.h>
 
 #include "flusher.h"
+#include "qmp.h"
+#include "snapshot.h"
 #include "util.h"
 
 void op_init(struct op *op, struct xlsnap *xs)
@@ -24,6 +26,7 @@ void op_clear(struct op *op)
     memory_writer_free(op->writer);
     guard_stop(op->guard);
     disks_clear(op);
+    qmp_close(op->qmp);
     domain_clear(&op->dom);
     xlsnap_snapshot_clear(&op->snap);
     pending_clear(&op->pending);
@@ -78,6 +81,20 @@ int op_lock_files(struct op *op, struct xlsnap_error *err)
         keys[i] = names[i];
     }
     return lock_add(op->locks, keys, ARRAY_SIZE(keys), op->snap.path, err);
+}
+
+void op_fill_snapshot(struct op *op)
+{
+    const struct pending *p = &op->pending;
+    struct xlsnap_snapshot *s = &op->snap;
+
+    xlsnap_snapshot_clear(s);
+    s->domain = xstrdup(p->domain);
+    s->uuid = xstrdup(p->uuid);
+    s->name = xstrdup(p->name);
+    s->memory = xstrdup(p->memory);
+    for (size_t i = 0; i < p->n_disks; i++)
+        snapshot_copy_disk(xlsnap_snapshot_add_disk(s), &p->disks[i]);
 }
 
 int op_record(struct op *op, struct disk_group *group, struct xlsnap_error *err)

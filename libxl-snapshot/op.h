@@ -24,6 +24,7 @@ struct op {
     struct lock_set *locks;
     struct pending pending;
     char *config_path; /* PATH/snapshot.cfg */
+    struct qmp *qmp;   /* session with the domain's QEMU: qemu_session() */
     bool force, paused, no_monitor;
 
     /* create */
@@ -62,6 +63,12 @@ int op_lock_domain(struct op *op, const char *name, const char *uuid,
 int op_lock_disks(struct op *op, struct xlsnap_error *err);
 /* The files that a create makes, by path: two may want the same. */
 int op_lock_files(struct op *op, struct xlsnap_error *err);
+
+/*
+ * Fills op->snap from op->pending, as far as drivers need it to look what is
+ * there: for recover and the guard.
+ */
+void op_fill_snapshot(struct op *op);
 
 /* Steps that every operation has: its record, written and dropped. */
 disk_fn op_record;

@@ -63,11 +63,11 @@ char *paths_topmost_missing(const char *path)
     return missing;
 }
 
-char *paths_temporary(const char *file)
+char *paths_token(void)
 {
     uint64_t r;
 
     if (getrandom(&r, sizeof(r), 0) != sizeof(r))
         abort();
-    return xasprintf("%s.new-%016llx", file, (unsigned long long)r);
+    return xasprintf("%016llx", (unsigned long long)r);
 }

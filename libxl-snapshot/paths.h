@@ -20,7 +20,7 @@ char *paths_config(const struct xlsnap_snapshot *snap);
 char *paths_existing(const char *path);
 /* The topmost directory that making `path` would make; NULL: path exists. */
 char *paths_topmost_missing(const char *path);
-/* FILE.new-XXXXXXXX, random, to be freed. */
-char *paths_temporary(const char *file);
+/* 16 random hex digits, for names that nobody has used before; to be freed. */
+char *paths_token(void);
 
 #endif

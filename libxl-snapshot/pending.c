@@ -7,9 +7,10 @@
 
 #include "json.h"
 #include "op.h"
+#include "snapshot.h"
 #include "util.h"
 
-#define RECORD_FORMAT 1
+#define RECORD_FORMAT 2
 #define RECORD_MAX (1 << 20)
 
 static void record_put_id(struct json_writer *w, const char *name,
@@ -24,15 +25,19 @@ static void record_put_id(struct json_writer *w, const char *name,
 
 static void record_put_disk(struct json_writer *w,
                             const struct xlsnap_disk *disk,
-                            const struct file_id *id)
+                            const struct file_id *id,
+                            const struct file_id *made, const char *node)
 {
     json_open_object(w, NULL);
     json_put_string(w, "vdev", disk->vdev);
     json_put_string(w, "method", xlsnap_method_name(disk->method));
     json_put_string(w, "format", disk->format);
     json_put_string(w, "source", disk->source);
+    json_put_string(w, "source_format", disk->source_format);
     json_put_string(w, "target", disk->target);
     record_put_id(w, "id", id);
+    record_put_id(w, "made", made);
+    json_put_string(w, "node", node);
     json_close_object(w);
 }
 
@@ -50,19 +55,21 @@ static char *record_text(const struct pending *p)
     json_put_string(w, "memory", p->memory);
     json_put_string(w, "memory_tmp", p->memory_tmp);
     record_put_id(w, "memory_id", &p->memory_id);
+    json_put_string(w, "token", p->token);
     json_put_int(w, "dir_ino", p->dir_ino);
     json_put_string(w, "made_dir", p->made_dir);
     json_put_bool(w, "no_return", p->no_return);
     json_put_bool(w, "monitor", p->monitor);
     json_put_bool(w, "paused", p->paused);
     json_put_bool(w, "force", p->force);
+    json_put_bool(w, "keep", p->keep);
     json_put_string(w, "discarded", p->discarded);
     json_put_string(w, "boot_id", p->boot_id);
     json_put_int(w, "domid", p->domid);
     json_put_int(w, "restored", p->restored);
     json_open_array(w, "disks");
     for (size_t i = 0; i < p->n_disks; i++)
-        record_put_disk(w, &p->disks[i], &p->ids[i]);
+        record_put_disk(w, &p->disks[i], &p->ids[i], &p->made[i], p->nodes[i]);
     json_close_array(w);
     json_close_object(w);
     return json_writer_finish(w);
@@ -199,6 +206,7 @@ static void record_id(struct record *r, const char *name, struct file_id *id)
 }
 
 static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
+                            struct file_id *made, char **node,
                             const struct json *v)
 {
     struct record r = { .v = v };
@@ -209,9 +217,12 @@ static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
     disk->vdev = record_string(&r, "vdev");
     disk->format = record_string(&r, "format");
     disk->source = record_string(&r, "source");
+    disk->source_format = record_string_or_null(&r, "source_format");
     disk->target = record_string_or_null(&r, "target");
     record_id(&r, "id", id);
-    return !r.bad && id->ino;
+    record_id(&r, "made", made);
+    *node = record_string_or_null(&r, "node");
+    return !r.bad;
 }
 
 static bool record_get_disks(struct pending *p, const struct json *disks)
@@ -222,8 +233,11 @@ static bool record_get_disks(struct pending *p, const struct json *disks)
         return false;
     p->disks = xcalloc(n, sizeof(*p->disks));
     p->ids = xcalloc(n, sizeof(*p->ids));
+    p->made = xcalloc(n, sizeof(*p->made));
+    p->nodes = xcalloc(n, sizeof(*p->nodes));
     for (p->n_disks = 0; p->n_disks < n; p->n_disks++)
         if (!record_get_disk(&p->disks[p->n_disks], &p->ids[p->n_disks],
+                             &p->made[p->n_disks], &p->nodes[p->n_disks],
                              json_array_at(disks, p->n_disks))) {
             p->n_disks++; /* to be freed */
             return false;
@@ -245,12 +259,14 @@ static bool record_get(struct pending *p, const struct json *v)
     p->memory = record_string(&r, "memory");
     p->memory_tmp = record_string_or_null(&r, "memory_tmp");
     record_id(&r, "memory_id", &p->memory_id);
+    p->token = record_string(&r, "token");
     p->dir_ino = record_int(&r, "dir_ino");
     p->made_dir = record_string_or_null(&r, "made_dir");
     p->no_return = record_bool(&r, "no_return");
     p->monitor = record_bool(&r, "monitor");
     p->paused = record_bool(&r, "paused");
     p->force = record_bool(&r, "force");
+    p->keep = record_bool(&r, "keep");
     p->discarded = record_string_or_null(&r, "discarded");
     p->boot_id = record_string_or_null(&r, "boot_id");
     p->domid = record_domid(&r, "domid");
@@ -351,25 +367,28 @@ int pending_refuse(struct op *op, const char *name, const char *uuid,
     return rc ? rc : r.rc;
 }
 
-static void disk_copy(struct xlsnap_disk *dst, const struct xlsnap_disk *src)
-{
-    *dst = *src;
-    dst->vdev = xstrdup(src->vdev);
-    dst->format = xstrdup(src->format);
-    dst->target = xstrdup(src->target);
-    dst->source = xstrdup(src->source);
-}
-
 void pending_set_disks(struct pending *p, const struct op *op)
 {
     p->disks = xcalloc(op->n_disks, sizeof(*p->disks));
     p->ids = xcalloc(op->n_disks, sizeof(*p->ids));
+    p->made = xcalloc(op->n_disks, sizeof(*p->made));
+    p->nodes = xcalloc(op->n_disks, sizeof(*p->nodes));
     for (size_t i = 0; i < op->n_disks; i++) {
-        disk_copy(&p->disks[i],
-                  xlsnap_snapshot_find_disk(&op->snap, op->disks[i].vdev));
+        snapshot_copy_disk(&p->disks[i], xlsnap_snapshot_find_disk(
+                                             &op->snap, op->disks[i].vdev));
         p->ids[i] = op->disks[i].id;
     }
     p->n_disks = op->n_disks;
+    pending_update_disks(p, op);
+}
+
+void pending_update_disks(struct pending *p, const struct op *op)
+{
+    for (size_t i = 0; i < p->n_disks && i < op->n_disks; i++) {
+        p->made[i] = op->disks[i].made;
+        free(p->nodes[i]);
+        p->nodes[i] = xstrdup(op->disks[i].node);
+    }
 }
 
 void pending_copy(struct pending *dst, const struct pending *src)
@@ -384,26 +403,31 @@ void pending_copy(struct pending *dst, const struct pending *src)
     dst->memory = xstrdup(src->memory);
     dst->memory_tmp = xstrdup(src->memory_tmp);
     dst->made_dir = xstrdup(src->made_dir);
+    dst->token = xstrdup(src->token);
     dst->discarded = xstrdup(src->discarded);
     dst->boot_id = xstrdup(src->boot_id);
     dst->disks = xcalloc(src->n_disks, sizeof(*dst->disks));
     dst->ids = xcalloc(src->n_disks, sizeof(*dst->ids));
+    dst->made = xcalloc(src->n_disks, sizeof(*dst->made));
+    dst->nodes = xcalloc(src->n_disks, sizeof(*dst->nodes));
     for (size_t i = 0; i < src->n_disks; i++) {
-        disk_copy(&dst->disks[i], &src->disks[i]);
+        snapshot_copy_disk(&dst->disks[i], &src->disks[i]);
         dst->ids[i] = src->ids[i];
+        dst->made[i] = src->made[i];
+        dst->nodes[i] = xstrdup(src->nodes[i]);
     }
 }
 
 void pending_clear(struct pending *p)
 {
     for (size_t i = 0; i < p->n_disks; i++) {
-        free(p->disks[i].vdev);
-        free(p->disks[i].format);
-        free(p->disks[i].target);
-        free(p->disks[i].source);
+        snapshot_clear_disk(&p->disks[i]);
+        free(p->nodes[i]);
     }
     free(p->disks);
+    free(p->nodes);
     free(p->ids);
+    free(p->made);
     free(p->file);
     free(p->operation);
     free(p->domain);
@@ -413,6 +437,7 @@ void pending_clear(struct pending *p)
     free(p->memory);
     free(p->memory_tmp);
     free(p->made_dir);
+    free(p->token);
     free(p->discarded);
     free(p->boot_id);
     memset(p, 0, sizeof(*p));

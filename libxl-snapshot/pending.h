@@ -7,9 +7,9 @@
  * on the domain or its disks refuses.
  *
  * It says what was to be made, not how far things came: recover decides by
- * looking.  Only two facts are not to be seen in the system and so stand in
- * the record: whether a revert has passed its point of no return, and what
- * the caller wanted at the end (paused, a monitor).
+ * looking.  What is not to be seen in the system stands in the record: whether
+ * a revert has passed its point of no return, what the caller wanted at the end
+ * (paused, a monitor), which file is which.
  */
 #ifndef XLSNAP_PENDING_H
 #define XLSNAP_PENDING_H
@@ -29,18 +29,22 @@ struct pending {
     char *memory;             /* final path of the memory image */
     char *memory_tmp;         /* where it is written (create) */
     struct file_id memory_id; /* of the image (create); ino 0: not made yet */
+    char *token;       /* 16 hex digits, in names that only this run knows */
     uint64_t dir_ino;  /* inode of the directory that was there to hold it */
     char *made_dir;    /* topmost directory made for it (create), or NULL */
     bool no_return;    /* revert: the domain may be destroyed */
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
     bool force;        /* revert: -f was given */
-    char *discarded;   /* revert --keep: name for what is given up */
+    bool keep;         /* revert: keep what is given up... */
+    char *discarded;   /* ...with this in its name */
     char *boot_id;     /* of the host; domids mean nothing after its reboot */
     uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */
     uint32_t restored; /* revert: of the domain after; DOMAIN_NONE: not yet */
     struct xlsnap_disk *disks; /* those that take part */
-    struct file_id *ids;
+    struct file_id *ids;       /* of each, before the operation */
+    struct file_id *made;      /* what was made for each; ino 0: nothing yet */
+    char **nodes;              /* QEMU's block node of each before, or NULL */
     size_t n_disks;
 };
 
@@ -70,8 +74,10 @@ bool pending_is_file(const struct pending *p, const char *path,
                      const struct file_id *id);
 /* Is this still the boot of the host in which the record was written? */
 bool pending_same_boot(const struct pending *p);
-/* Fills ->disks and ->ids from those of op that take part. */
+/* Fills ->disks, ->ids and ->made from those of op that take part. */
 void pending_set_disks(struct pending *p, const struct op *op);
+/* Brings ->made and ->nodes up to date with op's disks. */
+void pending_update_disks(struct pending *p, const struct op *op);
 void pending_copy(struct pending *dst, const struct pending *src);
 void pending_clear(struct pending *p);
 

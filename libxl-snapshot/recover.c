@@ -17,6 +17,7 @@
 #include "cfg.h"
 #include "monitor.h"
 #include "paths.h"
+#include "recover.h"
 #include "revert.h"
 #include "util.h"
 
@@ -86,42 +87,6 @@ static int recover_lock(struct op *op, struct xlsnap_error *err)
         return rc;
     pending_clear(&op->pending);
     return recover_find(op, uuid, err);
-}
-
-/* op->snap from the record, enough for the drivers to look. */
-static void recover_fill_snapshot(struct op *op)
-{
-    const struct pending *p = &op->pending;
-    struct xlsnap_snapshot *s = &op->snap;
-
-    s->domain = xstrdup(p->domain);
-    s->uuid = xstrdup(p->uuid);
-    s->name = xstrdup(p->name);
-    s->memory = xstrdup(p->memory);
-    for (size_t i = 0; i < p->n_disks; i++) {
-        struct xlsnap_disk *disk = xlsnap_snapshot_add_disk(s);
-
-        disk->vdev = xstrdup(p->disks[i].vdev);
-        disk->method = p->disks[i].method;
-        disk->format = xstrdup(p->disks[i].format);
-        disk->source = xstrdup(p->disks[i].source);
-        disk->target = xstrdup(p->disks[i].target);
-    }
-}
-
-/* The disks by path must still be the files of the record. */
-static int recover_check_disks(struct op *op, struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-
-    for (size_t i = 0; i < p->n_disks; i++)
-        if (!pending_is_file(p, p->disks[i].source, &p->ids[i]))
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "disk '%s': '%s' is no longer the file it was; "
-                               "put it back, or drop the record with "
-                               "'xl snapshot-recover --abandon %s'",
-                               p->disks[i].vdev, p->disks[i].source, p->domain);
-    return 0;
 }
 
 /*
@@ -243,20 +208,25 @@ static void recover_remove_directory(const struct pending *p)
     file_remove_dirs(dir, p->made_dir);
 }
 
+/* An undo that is cut off must not leave the guest waiting, either. */
+static int recover_guard(struct op *op, struct xlsnap_error *err)
+{
+    return op->dom.domid == DOMAIN_NONE
+               ? 0
+               : guard_start(op->xs, &op->dom, op->pending.monitor, op->locks,
+                             &op->guard, err);
+}
+
 static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 {
-    int rc = recover_check_disks(op, err);
+    int rc = op_lock_disks(op, err);
 
     if (!rc)
-        rc = disks_from_snapshot(op, err);
-    if (!rc)
-        rc = op_lock_disks(op, err);
-    if (!rc)
         rc = disks_before_remove(op, err);
-    for (size_t i = 0; i < op->n_groups && !rc; i++) {
-        op->groups[i].touched = true;
+    if (!rc)
+        rc = recover_guard(op, err);
+    for (size_t i = op->n_groups; i-- && !rc;)
         rc = op->groups[i].driver->remove(op, &op->groups[i], err);
-    }
     if (!rc)
         rc = recover_unlink_memory(&op->pending, err);
     if (!rc)
@@ -264,21 +234,51 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
     return rc;
 }
 
+/* The disks of the record, and what the guest needs of them when it goes on. */
+static int recover_rescue(struct op *op, struct xlsnap_error *err)
+{
+    int rc = disks_from_record(op, err);
+
+    return rc || op->dom.domid == DOMAIN_NONE ? rc : disks_rescue(op, err);
+}
+
+void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
+{
+    struct xlsnap_error err = { 0 };
+    struct op op;
+    int rc;
+
+    op_init(&op, xs);
+    rc = recover_find(&op, uuid, &err);
+    if (!rc && op.pending.file && !strcmp(op.pending.operation, "create")) {
+        op_fill_snapshot(&op);
+        recover_find_domain(&op);
+        rc = recover_rescue(&op, &err);
+    }
+    if (rc)
+        handle_log(xs, XTL_ERROR, "%s", err.msg);
+    op_clear(&op);
+}
+
 static int recover_create(struct op *op, char **outcome_r,
                           struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    bool published;
+    struct xlsnap_error wake = { 0 };
+    bool published = true;
     int rc;
 
     recover_find_domain(op);
     rc = recover_is_published(p, &published, err);
-    /* The guest first, whatever became of the files. */
-    if (rc && recover_create_wake(op, true, &(struct xlsnap_error){ 0 }))
-        handle_log(op->xs, XTL_ERROR, "domain '%s' may still be suspended",
-                   p->domain);
     if (!rc)
-        rc = recover_create_wake(op, published, err);
+        rc = recover_rescue(op, err);
+    /* The guest goes on, whatever became of the files. */
+    if (recover_create_wake(op, published, &wake)) {
+        handle_log(op->xs, XTL_ERROR, "%s", wake.msg);
+        if (!rc)
+            *err = wake;
+        rc = -err->code;
+    }
     if (!rc && !published)
         rc = recover_create_undo(op, err);
     if (rc)
@@ -344,7 +344,7 @@ static int recover_read_config(struct op *op, struct xlsnap_error *err)
                          "'%s' now describes another snapshot than '%s' of "
                          "domain '%s'",
                          p->config_path, p->name, p->domain);
-    return rc ? rc : recover_check_disks(op, err);
+    return rc;
 }
 
 /* For this boot of the host: what it says is compared again if we are killed,
@@ -352,11 +352,16 @@ static int recover_read_config(struct op *op, struct xlsnap_error *err)
 static int recover_renew_record(struct op *op, struct xlsnap_error *err)
 {
     struct pending *p = &op->pending;
-    int rc = 0;
 
-    for (size_t i = 0; i < p->n_disks && !rc; i++)
-        rc = file_id(p->disks[i].source, &p->ids[i], err);
-    return rc ? rc : pending_write(op->xs, p, err);
+    if (p->n_disks != op->n_disks)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' has other disks than when the revert began",
+                           p->config_path);
+    /* In the order of op's: both are those of snapshot.cfg that take part. */
+    for (size_t i = 0; i < p->n_disks; i++)
+        if (op->disks[i].id.ino)
+            p->ids[i] = op->disks[i].id;
+    return pending_write(op->xs, p, err);
 }
 
 static int recover_revert_again(struct op *op, struct xlsnap_error *err)
@@ -368,6 +373,8 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     op->force = op->pending.force;
     if (!rc)
         rc = revert_prove(op, err);
+    if (!rc)
+        rc = disks_check_record(op, err);
     if (!rc)
         rc = op_lock_disks(op, err);
     if (!rc)
@@ -398,8 +405,9 @@ static bool recover_revert_untouched(const struct op *op)
     if (!recover_is_same(op) || op->dom.info.paused || op->dom.info.shutdown)
         return false;
     for (size_t i = 0; i < p->n_disks; i++)
-        if (op->dom.qemu_pid <= 0 ||
-            !file_is_open_in(&p->ids[i], op->dom.qemu_pid))
+        if (strcmp(p->disks[i].format, "raw") && /* QEMU's */
+            (op->dom.qemu_pid <= 0 ||
+             !file_is_open_in(&p->ids[i], op->dom.qemu_pid)))
             return false;
     return true;
 }
@@ -456,7 +464,7 @@ static int recover_run(struct op *op,
                                op->pending.operation, op->pending.domain);
         return pending_drop(&op->pending, err);
     }
-    recover_fill_snapshot(op);
+    op_fill_snapshot(op);
     if (create)
         return recover_create(op, outcome_r, err);
     if (!strcmp(op->pending.operation, "revert"))

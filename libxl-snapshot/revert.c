@@ -36,7 +36,17 @@ static int revert_check_complete(const struct xlsnap_snapshot *s,
             return xlsnap_fail(err, XLSNAP_INVALID,
                                "disk '%s' lacks its source or format",
                                s->disks[i].vdev);
+        else if (s->disks[i].method == XLSNAP_METHOD_OVERLAY &&
+                 !s->disks[i].target)
+            return xlsnap_fail(err, XLSNAP_INVALID,
+                               "disk '%s' lacks its target", s->disks[i].vdev);
     return xlsnap_name_check(s->name, err);
+}
+
+/* The path that the domain's configuration has after the snapshot. */
+static const char *snap_disk_active(const struct xlsnap_disk *disk)
+{
+    return disk->method == XLSNAP_METHOD_OVERLAY ? disk->target : disk->source;
 }
 
 static const libxl_device_disk *config_find_disk(const libxl_domain_config *c,
@@ -57,11 +67,11 @@ static int revert_check_disks(const struct xlsnap_snapshot *snap,
         const struct xlsnap_disk *disk = &snap->disks[i];
         const libxl_device_disk *d = config_find_disk(c, disk->vdev);
 
-        if (!d || !d->pdev_path || strcmp(d->pdev_path, disk->source))
+        if (!d || !d->pdev_path || strcmp(d->pdev_path, snap_disk_active(disk)))
             return xlsnap_fail(err, XLSNAP_REFUSED,
                                "disk '%s': snapshot.cfg says '%s', but the "
                                "memory image '%s'",
-                               disk->vdev, disk->source,
+                               disk->vdev, snap_disk_active(disk),
                                d && d->pdev_path ? d->pdev_path : "nothing");
     }
     return 0;
@@ -77,16 +87,19 @@ static int revert_check_config_disk(const struct xlsnap_snapshot *snap,
                                     const libxl_device_disk *d,
                                     struct xlsnap_error *err)
 {
+    const struct xlsnap_disk *snap_disk;
     struct stat st;
 
     if (!d->vdev)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "the memory image's configuration has a disk "
                            "without a name");
-    if (!d->pdev_path || !*d->pdev_path)
+    /* The drivers prove those that are taken back. */
+    snap_disk = xlsnap_snapshot_find_disk(snap, d->vdev);
+    if (!d->pdev_path || !*d->pdev_path ||
+        (snap_disk && snap_disk->method != XLSNAP_METHOD_NO))
         return 0;
-    if (d->readwrite && !d->is_cdrom &&
-        !xlsnap_snapshot_find_disk(snap, d->vdev))
+    if (d->readwrite && !d->is_cdrom && !snap_disk)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s' ('%s') is in the memory image's "
                            "configuration, but not in snapshot.cfg",
@@ -492,8 +505,9 @@ static void revert_fill_record(struct op *op, bool keep)
     p->force = op->force;
     gmtime_r(&now, &tm);
     strftime(time_text, sizeof(time_text), "%Y%m%dT%H%M%SZ", &tm);
-    if (keep)
-        p->discarded = xasprintf("discarded-%s", time_text);
+    p->token = paths_token();
+    p->keep = keep;
+    p->discarded = xasprintf("discarded-%s", time_text);
     pending_set_disks(p, op);
 }
 
@@ -505,7 +519,8 @@ static void revert_report(struct op *op, int64_t started,
     report->memory_bytes = op->image.bytes;
     report->memory_disk_bytes = op->image.disk_bytes;
     report->domid = op->dom.domid;
-    report->discarded = xstrdup(op->pending.discarded);
+    report->discarded =
+        op->pending.keep ? xstrdup(op->pending.discarded) : NULL;
     report->paused = op->paused;
     report->total_ms = now_ms() - started;
 }

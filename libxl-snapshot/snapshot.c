@@ -5,7 +5,7 @@
  * snapshot.cfg, libvirt's XML and the command line all end up in this
  * structure (cfg/, domainsnapshot.c).
  */
-#include "libxl-snapshot.h"
+#include "snapshot.h"
 
 #include "error.h"
 #include "util.h"
@@ -29,12 +29,13 @@ void xlsnap_snapshot_init(struct xlsnap_snapshot *snap)
     snap->compress = -1;
 }
 
-static void snapshot_clear_disk(struct xlsnap_disk *disk)
+void snapshot_clear_disk(struct xlsnap_disk *disk)
 {
     free(disk->vdev);
     free(disk->format);
     free(disk->target);
     free(disk->source);
+    free(disk->source_format);
 }
 
 void xlsnap_snapshot_clear(struct xlsnap_snapshot *snap)
@@ -54,14 +55,14 @@ void xlsnap_snapshot_clear(struct xlsnap_snapshot *snap)
     xlsnap_snapshot_init(snap);
 }
 
-static void snapshot_copy_disk(struct xlsnap_disk *dst,
-                               const struct xlsnap_disk *src)
+void snapshot_copy_disk(struct xlsnap_disk *dst, const struct xlsnap_disk *src)
 {
     *dst = *src;
     dst->vdev = xstrdup(src->vdev);
     dst->format = xstrdup(src->format);
     dst->target = xstrdup(src->target);
     dst->source = xstrdup(src->source);
+    dst->source_format = xstrdup(src->source_format);
 }
 
 void xlsnap_snapshot_copy(struct xlsnap_snapshot *dst,

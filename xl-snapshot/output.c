@@ -31,6 +31,9 @@ static void json_disks(struct json_writer *w, const struct xlsnap_snapshot *s)
         json_put_string(w, "snapshot", xlsnap_method_name(disk->method));
         json_put_string(w, "format", disk->format);
         json_put_string(w, "source", disk->source);
+        json_put_string(w, "source_format",
+                        disk->source_format ? disk->source_format
+                                            : disk->format);
         json_put_string(w, "target", disk->target);
         json_close_object(w);
     }

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which disks an operation has: from the domain, from a snapshot.cfg, or from
+ * the record of an earlier operation.
+ *
+ * The domain's facts come from two places (libxl's disk list has no format and
+ * cuts paths at a colon): content from the domain's configuration, the backend
+ * that serves it from libxl_device_disk_list.
+ */
+#include <libgen.h>
+
+#include "disk.h"
+#include "op.h"
+#include "util.h"
+
+/* ---- create: the domain's disks ---- */
+
+static int disk_identify(struct disk *disk, struct xlsnap_error *err)
+{
+    int rc = file_id(disk->source, &disk->id, err);
+
+    if (!rc) {
+        disk->path = realpath(disk->source, NULL);
+        if (!disk->path)
+            rc = xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                   "cannot resolve '%s'", disk->source);
+    }
+    if (rc) {
+        err->code = XLSNAP_REFUSED;
+        return xlsnap_prefix(err, "disk '%s'", disk->vdev);
+    }
+    return 0;
+}
+
+static libxl_disk_backend disk_running_backend(const libxl_device_disk *list,
+                                               int n, const char *vdev)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i].vdev, vdev))
+            return list[i].backend;
+    return LIBXL_DISK_BACKEND_UNKNOWN;
+}
+
+static int disk_refuse_elsewhere(const libxl_device_disk *d,
+                                 struct xlsnap_error *err)
+{
+    if (d->backend_domid || d->backend_domname)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s' is served by a driver domain, out of "
+                           "reach from here",
+                           d->vdev);
+    if (d->script)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s' is attached by script '%s', which this "
+                           "version does not know",
+                           d->vdev, d->script);
+    if (d->pdev_path[0] != '/')
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': its path '%s' is not absolute", d->vdev,
+                           d->pdev_path);
+    return 0;
+}
+
+/* A copy for snapshot.cfg: the file's format and source, the request's rest. */
+static void snap_disk_fill(struct xlsnap_snapshot *full,
+                           const struct xlsnap_disk *asked,
+                           const libxl_device_disk *d)
+{
+    struct xlsnap_disk *disk = xlsnap_snapshot_add_disk(full);
+
+    disk->vdev = xstrdup(d->vdev);
+    disk->format = xstrdup(libxl_disk_format_to_string(d->format));
+    disk->source = xstrdup(d->pdev_path);
+    disk->method = asked ? asked->method : XLSNAP_METHOD_DEFAULT;
+    disk->target = asked ? xstrdup(asked->target) : NULL;
+    disk->size = asked ? asked->size : 0;
+    disk->size_percent = asked ? asked->size_percent : 0;
+}
+
+static struct disk *disk_new(struct op *op, const struct xlsnap_disk *s)
+{
+    struct disk *disk;
+
+    op->disks = xrealloc(op->disks, op->n_disks + 1, sizeof(*op->disks));
+    disk = &op->disks[op->n_disks++];
+    memset(disk, 0, sizeof(*disk));
+    disk->vdev = xstrdup(s->vdev);
+    disk->source = xstrdup(s->source);
+    disk->target = xstrdup(s->target);
+    disk->method = s->method;
+    disk->size = s->size;
+    disk->size_percent = s->size_percent;
+    return disk;
+}
+
+static int disk_add(struct op *op, const struct xlsnap_disk *snap_disk,
+                    const libxl_device_disk *d, libxl_disk_backend backend,
+                    struct xlsnap_error *err)
+{
+    struct disk *disk;
+    int rc = disk_refuse_elsewhere(d, err);
+
+    if (rc)
+        return rc;
+    disk = disk_new(op, snap_disk);
+    disk->format = d->format;
+    disk->backend = backend;
+    disk->direct_io_safe = d->direct_io_safe;
+    disk->discard = !libxl_defbool_is_default(d->discard_enable) &&
+                    libxl_defbool_val(d->discard_enable);
+    return disk_identify(disk, err);
+}
+
+static bool disk_takes_part(const libxl_device_disk *d)
+{
+    return d->readwrite && !d->is_cdrom && d->pdev_path && *d->pdev_path;
+}
+
+static int disk_check_asked(const struct xlsnap_disk *asked,
+                            const libxl_device_disk *d, bool force,
+                            struct xlsnap_error *err)
+{
+    const char *format = libxl_disk_format_to_string(d->format);
+
+    if (asked->method == XLSNAP_METHOD_NO && !force)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s' is writable, so leaving it out would "
+                           "make memory and disk disagree after a revert "
+                           "(--force permits it)",
+                           d->vdev);
+    if (asked->format && asked->method == XLSNAP_METHOD_OVERLAY) {
+        if (strcmp(asked->format, "qcow2"))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s': an overlay is of format qcow2, not "
+                               "%s",
+                               d->vdev, asked->format);
+    } else if (asked->format && strcmp(asked->format, format)) {
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s' is of format %s, not %s", d->vdev, format,
+                           asked->format);
+    }
+    return 0;
+}
+
+static int disks_take(struct op *op, struct xlsnap_snapshot *full,
+                      const libxl_device_disk *list, int n,
+                      struct xlsnap_error *err)
+{
+    const libxl_domain_config *c = &op->dom.config;
+    int rc = 0;
+
+    for (int i = 0; i < c->num_disks && !rc; i++) {
+        const libxl_device_disk *d = &c->disks[i];
+        const struct xlsnap_disk *asked =
+            xlsnap_snapshot_find_disk(&op->snap, d->vdev);
+
+        if (!disk_takes_part(d))
+            continue;
+        if (asked)
+            rc = disk_check_asked(asked, d, op->force, err);
+        if (!rc)
+            snap_disk_fill(full, asked, d);
+        if (!rc && !(asked && asked->method == XLSNAP_METHOD_NO))
+            rc = disk_add(op, &full->disks[full->n_disks - 1], d,
+                          disk_running_backend(list, n, d->vdev), err);
+    }
+    return rc;
+}
+
+/* Every disk that was asked for must have been taken. */
+static int disks_check_request(const struct op *op,
+                               const struct xlsnap_snapshot *full,
+                               struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->snap.n_disks; i++) {
+        const char *vdev = op->snap.disks[i].vdev;
+
+        if (!xlsnap_snapshot_find_disk(full, vdev))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "domain '%s' has no writable disk '%s'",
+                               op->dom.name, vdev);
+    }
+    return 0;
+}
+
+/* Moves the full list into op->snap. */
+static void disks_replace(struct op *op, struct xlsnap_snapshot *full)
+{
+    struct xlsnap_disk *disks = op->snap.disks;
+    size_t n = op->snap.n_disks;
+
+    op->snap.disks = full->disks;
+    op->snap.n_disks = full->n_disks;
+    full->disks = disks;
+    full->n_disks = n;
+}
+
+int disks_from_domain(struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_snapshot full;
+    int n = 0, rc;
+    libxl_device_disk *list =
+        libxl_device_disk_list(op->xs->ctx, op->dom.domid, &n);
+
+    xlsnap_snapshot_init(&full);
+    rc = disks_take(op, &full, list, list ? n : 0, err);
+    if (list)
+        libxl_device_disk_list_free(list, n);
+    if (!rc)
+        rc = disks_check_request(op, &full, err);
+    if (!rc)
+        rc = disks_group(op, err);
+    if (!rc)
+        disks_replace(op, &full);
+    xlsnap_snapshot_clear(&full);
+    return rc;
+}
+
+void disks_publish(struct op *op)
+{
+    for (size_t i = 0; i < op->n_disks; i++) {
+        const struct disk *disk = &op->disks[i];
+        struct xlsnap_disk *s =
+            xlsnap_snapshot_find_disk(&op->snap, disk->vdev);
+
+        s->method = disk->method;
+        s->size = disk->size;
+        s->size_percent = disk->size_percent;
+        free(s->target);
+        s->target = xstrdup(disk->target);
+        if (disk->method != XLSNAP_METHOD_OVERLAY)
+            continue;
+        free(s->source_format);
+        s->source_format = s->format;
+        s->format = xstrdup("qcow2");
+    }
+}
+
+/* ---- revert: the snapshot's disks ---- */
+
+/*
+ * The file the guest writes to.  It may be missing: a revert that was cut off
+ * in the middle may have left it so, and the driver knows what to do.
+ */
+static int disk_find_active(struct disk *disk, struct xlsnap_error *err)
+{
+    const char *active = disk->method == XLSNAP_METHOD_OVERLAY && disk->target
+                             ? disk->target
+                             : disk->source;
+    cleanup_free char *dir = xstrdup(active);
+    cleanup_free char *real = NULL;
+
+    disk->path = realpath(active, NULL);
+    if (disk->path) {
+        int rc = file_id(active, &disk->id, err);
+
+        return rc ? xlsnap_prefix(err, "disk '%s'", disk->vdev) : 0;
+    }
+    if (errno == ENOENT)
+        real = realpath(dirname(dir), NULL);
+    if (!real || !strrchr(active, '/'))
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "disk '%s': cannot look at '%s'", disk->vdev,
+                                 active);
+    disk->path =
+        xasprintf("%s%s", strcmp(real, "/") ? real : "", strrchr(active, '/'));
+    return 0;
+}
+
+static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
+                              struct xlsnap_error *err)
+{
+    struct disk *disk = disk_new(op, s);
+    int rc;
+
+    /* At a revert nobody serves it; by format it was QEMU or blkback. */
+    if (libxl_disk_format_from_string(
+            s->source_format ? s->source_format : s->format, &disk->format))
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "disk '%s': unknown format '%s'", s->vdev,
+                           s->source_format ? s->source_format : s->format);
+    disk->backend = disk->format == LIBXL_DISK_FORMAT_RAW &&
+                            disk->method != XLSNAP_METHOD_OVERLAY
+                        ? LIBXL_DISK_BACKEND_PHY
+                        : LIBXL_DISK_BACKEND_QDISK;
+    rc = disk_find_active(disk, err);
+    if (rc)
+        err->code = XLSNAP_REFUSED;
+    return rc ? -err->code : 0;
+}
+
+/* A missing one was a block device if its name says so. */
+static void disk_guess_missing(struct disk *disk)
+{
+    if (!disk->id.ino)
+        disk->id.block = !strncmp(disk->source, "/dev/", 5);
+}
+
+int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < op->snap.n_disks && !rc; i++)
+        if (op->snap.disks[i].method != XLSNAP_METHOD_NO)
+            rc = disk_from_snapshot(op, &op->snap.disks[i], err);
+    for (size_t i = 0; i < op->n_disks && !rc; i++)
+        disk_guess_missing(&op->disks[i]);
+    if (!rc)
+        rc = disks_group(op, err);
+    for (size_t i = 0; i < op->n_groups && !rc; i++)
+        for (size_t j = 0; j < op->groups[i].n && !rc; j++) {
+            const struct disk *disk = op->groups[i].disks[j];
+
+            if (!disk->id.ino && !op->groups[i].driver->moves(disk))
+                rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                                 "disk '%s': '%s' does not exist", disk->vdev,
+                                 disk->source);
+        }
+    return rc;
+}
+
+/* ---- recovery ---- */
+
+/* The identity of the record; a reboot of the host renumbers devices. */
+static void disk_recall(const struct op *op, const struct disk *disk,
+                        const struct file_id *recorded, struct file_id *id_r)
+{
+    cleanup_free char *copy = xstrdup(disk->path);
+    struct file_id dir;
+    struct xlsnap_error ignored = { 0 };
+
+    *id_r = *recorded;
+    if (pending_same_boot(&op->pending) || !recorded->ino)
+        return;
+    if (recorded->block)
+        id_r->ino = disk->id.ino;
+    else if (!file_id(dirname(copy), &dir, &ignored))
+        id_r->dev = dir.dev;
+}
+
+int disks_check_record(struct op *op, struct xlsnap_error *err)
+{
+    const struct pending *p = &op->pending;
+
+    for (size_t g = 0; g < op->n_groups; g++)
+        for (size_t j = 0; j < op->groups[g].n; j++) {
+            const struct disk *disk = op->groups[g].disks[j];
+            size_t i = disk - op->disks;
+
+            if (!op->groups[g].driver->moves(disk) &&
+                !pending_is_file(p, disk->source, &p->ids[i]))
+                return xlsnap_fail(err, XLSNAP_REFUSED,
+                                   "disk '%s': '%s' is no longer the file it "
+                                   "was; put it back, or drop the record with "
+                                   "'xl snapshot-recover --abandon %s'",
+                                   disk->vdev, disk->source, p->domain);
+        }
+    return 0;
+}
+
+int disks_from_record(struct op *op, struct xlsnap_error *err)
+{
+    const struct pending *p = &op->pending;
+    int rc = disks_from_snapshot(op, err);
+
+    if (!rc && op->n_disks != p->n_disks)
+        rc = xlsnap_fail(err, XLSNAP_FAILED, "'%s' has disks without a method",
+                         p->file);
+    if (!rc)
+        rc = disks_check_record(op, err);
+    for (size_t i = 0; i < op->n_disks && !rc; i++) {
+        struct disk *disk = &op->disks[i];
+        struct file_id id;
+
+        /* An overlay's frozen file is what the disk was. */
+        if (disk->method == XLSNAP_METHOD_OVERLAY) {
+            free(disk->path);
+            disk->path = realpath(disk->source, NULL);
+            if (!disk->path)
+                return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                         "disk '%s': '%s'", disk->vdev,
+                                         disk->source);
+        }
+        disk_recall(op, disk, &p->ids[i], &id);
+        disk->id = id;
+        disk_recall(op, disk, &p->made[i], &disk->made);
+        disk->node = xstrdup(p->nodes[i]);
+    }
+    for (size_t g = 0; g < op->n_groups && !rc; g++)
+        op->groups[g].touched = true;
+    return rc;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What every driver of images in QEMU's hands needs: a session with the
+ * domain's QEMU, an image's block node in it, and asking qemu-img about an
+ * image that QEMU does not serve.  See qemu.h.
+ */
+#include "qemu.h"
+
+#include <fcntl.h>
+#include <limits.h>
+
+#include "run.h"
+#include "util.h"
+
+/* What changes an image is never cut off in the middle. */
+#define QEMU_IMG_TIMEOUT_MS INT_MAX
+#define DRAIN_ROUNDS 100
+
+/* ---- through QEMU ---- */
+
+int qemu_session(struct op *op, struct xlsnap_error *err)
+{
+    cleanup_free char *path =
+        xasprintf("/var/run/xen/qmp-libxenstat-%" PRIu32, op->dom.domid);
+
+    return op->qmp ? 0 : qmp_connect(path, QMP_TIMEOUT_MS, &op->qmp, err);
+}
+
+void qemu_session_end(struct op *op)
+{
+    qmp_close(op->qmp);
+    op->qmp = NULL;
+}
+
+int qemu_query_block(struct op *op, struct json **reply_r,
+                     struct xlsnap_error *err)
+{
+    int rc = qemu_session(op, err);
+
+    return rc ? rc
+              : qmp_command(op->qmp, "query-block", NULL,
+                            QEMU_TRANSACTION_TIMEOUT_MS, reply_r, err);
+}
+
+/* Is this entry of query-block our disk? */
+static bool qemu_node_is(const struct json *inserted, const struct disk *disk)
+{
+    const char *node = json_get_string(inserted, "node-name");
+    size_t len = strlen(disk->vdev);
+
+    return node && !strncmp(node, disk->vdev, len) && node[len] == '-';
+}
+
+const struct json *qemu_find_node(const struct json *blocks,
+                                  const struct disk *disk,
+                                  struct xlsnap_error *err)
+{
+    const struct json *found = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < json_array_len(blocks); i++) {
+        const struct json *inserted =
+            json_get(json_array_at(blocks, i), "inserted");
+
+        if (qemu_node_is(inserted, disk)) {
+            found = inserted;
+            n++;
+        }
+    }
+    if (n == 1)
+        return found;
+    xlsnap_fail(err, XLSNAP_REFUSED,
+                n ? "disk '%s': QEMU has '%s' open more than once"
+                  : "disk '%s': QEMU does not serve '%s'",
+                disk->vdev, disk->source);
+    return NULL;
+}
+
+bool qemu_node_has_tag(const struct json *inserted, const char *tag)
+{
+    const struct json *list = json_path(inserted, "image", "snapshots", NULL);
+
+    for (size_t i = 0; i < json_array_len(list); i++) {
+        const char *name = json_get_string(json_array_at(list, i), "name");
+
+        if (name && !strcmp(name, tag))
+            return true;
+    }
+    return false;
+}
+
+/* Operations that all disks together have finished. */
+static int qemu_count_operations(struct op *op, int64_t *count_r,
+                                 struct xlsnap_error *err)
+{
+    static const char *const counters[] = { "rd_operations", "wr_operations",
+                                            "flush_operations",
+                                            "unmap_operations" };
+    struct json *reply = NULL;
+    const struct json *list;
+    int rc = qmp_command(op->qmp, "query-blockstats", NULL, QMP_TIMEOUT_MS,
+                         &reply, err);
+
+    *count_r = 0;
+    list = rc ? NULL : qmp_result(reply);
+    for (size_t i = 0; i < json_array_len(list); i++)
+        for (size_t c = 0; c < ARRAY_SIZE(counters); c++)
+            *count_r += json_get_int(json_get(json_array_at(list, i), "stats"),
+                                     counters[c], 0);
+    json_free(reply);
+    return rc;
+}
+
+/*
+ * A transaction, also one of nothing, first drains all disks (qmp_transaction
+ * in QEMU's blockdev.c: bdrv_drain_all).  While it drains QEMU does not look
+ * at the rings; requests it then finds there are drained by the next one.
+ */
+int qemu_drain(struct op *op, struct xlsnap_error *err)
+{
+    int64_t before = -1, now = -2;
+    int rc = qemu_session(op, err);
+
+    for (int i = 0; i < DRAIN_ROUNDS && before != now && !rc; i++) {
+        before = now;
+        rc = qmp_command(op->qmp, "transaction", "{\"actions\": []}",
+                         QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
+        if (!rc)
+            rc = qemu_count_operations(op, &now, err);
+    }
+    if (!rc && before != now)
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "QEMU does not come to rest although the guest is "
+                         "suspended");
+    return rc;
+}
+
+int qemu_flush_early(const char *path, struct xlsnap_error *err)
+{
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fdatasync(fd))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot flush '%s'",
+                                 path);
+    return 0;
+}
+
+/* ---- through qemu-img ---- */
+
+const char *qemu_format(libxl_disk_format format)
+{
+    return format == LIBXL_DISK_FORMAT_VHD
+               ? "vpc"
+               : libxl_disk_format_to_string(format);
+}
+
+char *qemu_img_arg(const char *path, const char *format)
+{
+    struct json_writer *w = json_writer_new(false);
+    cleanup_free char *text = NULL;
+    struct file_id id = { 0 };
+    struct xlsnap_error ignored = { 0 };
+
+    file_id(path, &id, &ignored);
+    json_open_object(w, NULL);
+    json_put_string(w, "driver", format);
+    json_open_object(w, "file");
+    json_put_string(w, "driver", id.block ? "host_device" : "file");
+    json_put_string(w, "filename", path);
+    json_close_object(w);
+    json_close_object(w);
+    text = json_writer_finish(w);
+    return xasprintf("json:%s", text);
+}
+
+int qemu_img_info(const char *path, const char *format, struct json **root_r,
+                  const struct json **image_r, struct xlsnap_error *err)
+{
+    cleanup_free char *image = qemu_img_arg(path, format);
+    cleanup_free char *text = NULL;
+    const char *argv[] = { "qemu-img",        "info", "-U", "--output=json",
+                           "--backing-chain", image,  NULL };
+    int rc = run_output(argv, RUN_TIMEOUT_MS, &text, err);
+
+    if (!rc)
+        rc = json_parse(text, strlen(text), "qemu-img info", root_r, err);
+    if (rc)
+        return rc;
+    *image_r = json_array_at(json_path(*root_r, NULL), 0);
+    return 0;
+}
+
+const char *qemu_img_find_id(const struct json *image, const char *tag,
+                             int *count_r)
+{
+    const struct json *list = json_get(image, "snapshots");
+    const char *id = NULL;
+
+    *count_r = 0;
+    for (size_t i = 0; i < json_array_len(list); i++) {
+        const struct json *s = json_array_at(list, i);
+        const char *name = json_get_string(s, "name");
+
+        if (!name || strcmp(name, tag))
+            continue;
+        id = json_get_string(s, "id");
+        ++*count_r;
+    }
+    return *count_r == 1 ? id : NULL;
+}
+
+int qemu_img_snapshot(const char *path, const char *action, const char *which,
+                      struct xlsnap_error *err)
+{
+    cleanup_free char *image = qemu_img_arg(path, "qcow2");
+    const char *argv[] = { "qemu-img", "snapshot", "-q", action,
+                           which,      image,      NULL };
+
+    return run_ok(argv, QEMU_IMG_TIMEOUT_MS, err);
+}
+
+int qemu_img_sync(const char *path, struct xlsnap_error *err)
+{
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot write '%s' to disk", path);
+    return 0;
+}
