@@ -17,6 +17,7 @@
  * last, because undoing it is the most work.
  */
 static const struct disk_driver *const drivers[] = {
+    &disk_copy,
     &disk_qemu,
 };
 
