@@ -149,6 +149,33 @@ static void a_source_stays_as_it_is(void **state)
     assert_string_equal(disk_of("vdev=xvda,source=vg/lv")->source, "vg/lv");
 }
 
+/* For an overlay of a file of another format, in snapshot.cfg. */
+static void a_source_may_have_a_format_of_its_own(void **state)
+{
+    const struct xlsnap_disk *disk =
+        disk_of("vdev=xvda,snapshot=overlay,format=qcow2,target=/t,source=/a,"
+                "source_format=raw");
+
+    assert_string_equal(disk->format, "qcow2");
+    assert_string_equal(disk->source_format, "raw");
+    assert_null(disk_of("vdev=xvda,format=raw,source=/a")->source_format);
+    assert_null(disk_of("/t,raw,xvda")->source_format);
+}
+
+static void an_unknown_format_of_the_source(void **state)
+{
+    refuse_spec("vdev=xvda,source_format=vmdk",
+                "'source_format=vmdk': must be raw, qcow, qcow2, vhd or qed");
+    refuse_spec("vdev=xvda,source_format=",
+                "'source_format=': must be raw, qcow, qcow2, vhd or qed");
+}
+
+static void a_format_of_the_source_given_twice(void **state)
+{
+    refuse_spec("vdev=xvda,source_format=raw,source_format=raw",
+                "'source_format=raw': 'source_format' is given twice");
+}
+
 static void an_unknown_method(void **state)
 {
     refuse_spec("vdev=xvda,snapshot=intern",
@@ -462,6 +489,9 @@ int main(void)
         cmocka_unit_test(an_equals_sign_in_a_value),
         cmocka_unit_test(blanks_in_a_value_stay),
         cmocka_unit_test(a_source_stays_as_it_is),
+        cmocka_unit_test(a_source_may_have_a_format_of_its_own),
+        cmocka_unit_test(an_unknown_format_of_the_source),
+        cmocka_unit_test(a_format_of_the_source_given_twice),
         cmocka_unit_test(an_unknown_method),
         cmocka_unit_test(an_empty_method),
         cmocka_unit_test(an_unknown_pair),

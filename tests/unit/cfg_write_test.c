@@ -49,6 +49,8 @@ static void a_whole_snapshot(void **state)
         "disks = [\n"
         "    \"vdev=xvda,snapshot=internal,format=qcow2,source=/a,,\\\"b\",\n"
         "    \"vdev=xvdb,snapshot=external,size=20%ORIGIN,target=lv=1\",\n"
+        "    \"vdev=xvdc,snapshot=overlay,format=qcow2,target=/t,source=/c,"
+        "source_format=raw\",\n"
         "]\n";
 
     read_text(text, &snap);
@@ -169,6 +171,8 @@ static void random_disk(struct xlsnap_disk *disk, int number)
         disk->format = xstrdup(formats[below(5)]);
     if (below(2))
         disk->source = random_line();
+    if (below(2))
+        disk->source_format = xstrdup(formats[below(5)]);
     if (disk->method == XLSNAP_METHOD_OVERLAY ||
         disk->method == XLSNAP_METHOD_EXTERNAL)
         disk->target = below(8) ? random_target(number) : NULL;
@@ -221,7 +225,8 @@ static bool same_disk(const struct xlsnap_disk *a, const struct xlsnap_disk *b)
     return same_text(a->vdev, b->vdev) && a->method == b->method &&
            same_text(a->format, b->format) && same_text(a->target, b->target) &&
            a->size == b->size && a->size_percent == b->size_percent &&
-           same_text(a->source, b->source);
+           same_text(a->source, b->source) &&
+           same_text(a->source_format, b->source_format);
 }
 
 static bool same_snapshot(const struct xlsnap_snapshot *a,

@@ -35,6 +35,7 @@ static void fill(struct xlsnap_snapshot *snap)
     disk->size = 1 << 20;
     disk->size_percent = 20;
     disk->source = xstrdup("/s");
+    disk->source_format = xstrdup("raw");
     xlsnap_snapshot_add_disk(snap)->vdev = xstrdup("xvdb");
 }
 
@@ -103,6 +104,7 @@ static void a_copied_disk_has_everything(void **state)
     assert_int_equal(copy.disks[0].size, 1 << 20);
     assert_int_equal(copy.disks[0].size_percent, 20);
     assert_string_equal(copy.disks[0].source, "/s");
+    assert_string_equal(copy.disks[0].source_format, "raw");
     assert_string_equal(copy.disks[1].vdev, "xvdb");
     assert_null(copy.disks[1].target);
     xlsnap_snapshot_clear(&copy);
