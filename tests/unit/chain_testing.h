@@ -61,7 +61,8 @@ static inline void prepare(struct disk *disk)
 {
     struct xlsnap_error err = { 0 };
 
-    pending_set_disks(&op.pending, &op);
+    if (!op.pending.disks)
+        pending_set_disks(&op.pending, &op);
     if (method_of(disk)->prepare(&op, disk, &err))
         fail_msg("%s", err.msg);
 }
