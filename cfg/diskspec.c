@@ -280,6 +280,9 @@ static const char *spec_contradiction(const struct xlsnap_disk *disk)
         return "an internal snapshot has no target";
     if (disk->target && disk->method == XLSNAP_METHOD_NO)
         return "a disk that takes no part has no target";
+    if (!disk->target && disk->method == XLSNAP_METHOD_OVERLAY)
+        return "an overlay needs target=, the new file that the guest will "
+               "write to";
     if (sized && disk->method != XLSNAP_METHOD_EXTERNAL)
         return "size has a meaning for external snapshots only";
     return NULL;

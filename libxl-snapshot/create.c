@@ -398,13 +398,33 @@ static int create_durable(struct op *op, struct disk_group *group,
     return rc;
 }
 
-static int create_publish(struct op *op, struct disk_group *group,
-                          struct xlsnap_error *err)
+/* What to say at the head of snapshot.cfg. */
+static char *create_comment(const struct op *op)
 {
-    cleanup_free char *comment = xasprintf(
+    char *text = xasprintf(
         "Written by xl snapshot-create; 'xl snapshot-revert' with this file "
         "goes back.\nThe guest stood still for %lld ms.",
         (long long)op->pause_ms);
+
+    for (size_t i = 0; i < op->snap.n_disks; i++) {
+        cleanup_free char *disk = xlsnap_disk_config(&op->snap.disks[i]);
+        char *longer;
+
+        if (!disk)
+            continue;
+        longer = xasprintf("%s\nDisk '%s' of the domain's own config must "
+                           "from now on be: '%s'",
+                           text, op->snap.disks[i].vdev, disk);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static int create_publish(struct op *op, struct disk_group *group,
+                          struct xlsnap_error *err)
+{
+    cleanup_free char *comment = create_comment(op);
     cleanup_free char *text = cfg_write(&op->snap, comment);
     int rc = file_rename_new(op->pending.memory_tmp, op->snap.memory, err);
 

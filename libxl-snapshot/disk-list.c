@@ -56,8 +56,10 @@ static int disk_refuse_elsewhere(const libxl_device_disk *d,
                            d->vdev, d->script);
     if (d->pdev_path[0] != '/')
         return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s': its path '%s' is not absolute", d->vdev,
-                           d->pdev_path);
+                           "disk '%s': '%s' is no file or device of this host; "
+                           "what is behind the network (NBD, RBD, iSCSI...) "
+                           "only its server can snapshot",
+                           d->vdev, d->pdev_path);
     return 0;
 }
 
@@ -106,7 +108,8 @@ static int disk_add(struct op *op, const struct xlsnap_disk *snap_disk,
     disk->format = d->format;
     disk->backend = backend;
     disk->direct_io_safe = d->direct_io_safe;
-    disk->discard = !libxl_defbool_is_default(d->discard_enable) &&
+    /* By default a writable one has it: libxl__device_disk_setdefault. */
+    disk->discard = libxl_defbool_is_default(d->discard_enable) ||
                     libxl_defbool_val(d->discard_enable);
     return disk_identify(disk, err);
 }

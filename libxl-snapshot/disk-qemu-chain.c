@@ -487,7 +487,7 @@ static int commit_wait(struct op *op, const struct disk *disk,
                                            disk->vdev);
         if (!strcmp(status, wanted))
             return 0;
-        if (!strcmp(status, "concluded") || !strcmp(status, "aborting"))
+        if (!strcmp(status, "concluded"))
             return xlsnap_fail(err, XLSNAP_FAILED,
                                "disk '%s': the commit failed: %s", disk->vdev,
                                failed ? failed : "no reason given");

@@ -37,5 +37,9 @@ void guard_disarm(struct guard *guard);
  * is left to do its work.  NULL is fine.
  */
 void guard_stop(struct guard *guard);
+#ifdef XLSNAP_FAULTS
+/* SIGKILL, for tests; NULL is fine. */
+void guard_kill(struct guard *guard);
+#endif
 
 #endif

@@ -130,6 +130,13 @@ XLSNAP_PUBLIC struct xlsnap_disk *xlsnap_snapshot_find_disk(
  */
 XLSNAP_PUBLIC int xlsnap_name_check(const char *name, struct xlsnap_error *err);
 
+/*
+ * After an overlay the domain's own xl.cfg must name the new file: the entry
+ * for its list of disks (xl-disk-configuration(5)), to be freed.  NULL: the
+ * disk is no overlay, and the config stays as it is.
+ */
+XLSNAP_PUBLIC char *xlsnap_disk_config(const struct xlsnap_disk *disk);
+
 /* "internal", "external", "overlay", "no"; XLSNAP_METHOD_DEFAULT: "". */
 XLSNAP_PUBLIC const char *xlsnap_method_name(enum xlsnap_method method);
 /* 0, or -1 if the word is none of them. */

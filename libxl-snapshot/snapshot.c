@@ -133,6 +133,15 @@ int xlsnap_name_check(const char *name, struct xlsnap_error *err)
     return 0;
 }
 
+char *xlsnap_disk_config(const struct xlsnap_disk *disk)
+{
+    if (disk->method != XLSNAP_METHOD_OVERLAY)
+        return NULL;
+    /* target= takes the rest of the string, whatever is in it. */
+    return xasprintf("format=qcow2, vdev=%s, access=rw, target=%s", disk->vdev,
+                     disk->target);
+}
+
 const char *xlsnap_method_name(enum xlsnap_method method)
 {
     return (size_t)method < ARRAY_SIZE(method_names) ? method_names[method]

@@ -4,7 +4,8 @@
  *
  * In test builds (XLSNAP_FAULTS) the environment variable XLSNAP_FAULT names a
  * fault point: STEP:before, STEP:after (the step fails there) or
- * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL).
+ * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL),
+ * STEP:killall-before, STEP:killall-after (its guard first).
  * Production builds have no such code.
  */
 #include "steps.h"
@@ -49,8 +50,8 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
 }
 
 #ifdef XLSNAP_FAULTS
-static int fault_point(const struct step *step, const char *when,
-                       struct xlsnap_error *err)
+static int fault_point(struct op *op, const struct step *step,
+                       const char *when, struct xlsnap_error *err)
 {
     const char *fault = getenv("XLSNAP_FAULT");
     const char *colon = fault ? strrchr(fault, ':') : NULL;
@@ -62,22 +63,26 @@ static int fault_point(const struct step *step, const char *when,
     if (!strcmp(colon + 1, when))
         return xlsnap_fail(err, XLSNAP_FAILED, "fault %s step '%s'", when,
                            step->name);
+    if (!strncmp(colon + 1, "killall-", 8) && !strcmp(colon + 9, when)) {
+        guard_kill(op->guard);
+        kill(getpid(), SIGKILL);
+    }
     if (!strncmp(colon + 1, "kill-", 5) && !strcmp(colon + 6, when))
         kill(getpid(), SIGKILL);
     return 0;
 }
 #else
-#define fault_point(step, when, err) 0
+#define fault_point(op, step, when, err) 0
 #endif
 
 static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
 {
-    int rc = fault_point(step, "before", err);
+    int rc = fault_point(op, step, "before", err);
 
     handle_log(op->xs, XTL_VERBOSE, "%s: %s", step->name, step->detail);
     if (!rc)
         rc = step->run(op, step->group, err);
-    return rc ? rc : fault_point(step, "after", err);
+    return rc ? rc : fault_point(op, step, "after", err);
 }
 
 /* The cure must be read, whatever of a long message is lost for it. */

@@ -25,6 +25,7 @@ static void json_disks(struct json_writer *w, const struct xlsnap_snapshot *s)
     json_open_array(w, "disks");
     for (size_t i = 0; i < s->n_disks; i++) {
         const struct xlsnap_disk *disk = &s->disks[i];
+        cleanup_free char *line = xlsnap_disk_config(disk);
 
         json_open_object(w, NULL);
         json_put_string(w, "vdev", disk->vdev);
@@ -35,6 +36,7 @@ static void json_disks(struct json_writer *w, const struct xlsnap_snapshot *s)
                         disk->source_format ? disk->source_format
                                             : disk->format);
         json_put_string(w, "target", disk->target);
+        json_put_string(w, "domain_config_disk", line);
         json_close_object(w);
     }
     json_close_array(w);
@@ -107,6 +109,22 @@ static double mib(uint64_t bytes)
     return (double)bytes / (1 << 20);
 }
 
+/* The only case in which the admin has something to change. */
+static void put_overlays(const struct xlsnap_snapshot *s)
+{
+    for (size_t i = 0; i < s->n_disks; i++) {
+        cleanup_free char *line = xlsnap_disk_config(&s->disks[i]);
+
+        if (line)
+            fprintf(stderr,
+                    "the guest now writes to '%s': in the config of domain "
+                    "'%s', disk '%s' must become '%s', or its next 'xl create' "
+                    "starts from the frozen '%s' and spoils it\n",
+                    s->disks[i].target, s->domain, s->disks[i].vdev, line,
+                    s->disks[i].source);
+    }
+}
+
 void output_create(const struct cli *cli, const struct xlsnap_report *report)
 {
     const struct xlsnap_snapshot *s = &report->snapshot;
@@ -125,6 +143,7 @@ void output_create(const struct cli *cli, const struct xlsnap_report *report)
                 s->name, s->domain, (long long)report->pause_ms,
                 (double)report->total_ms / 1000, mib(report->memory_bytes),
                 mib(report->memory_disk_bytes));
+    put_overlays(s);
 }
 
 void output_revert(const struct cli *cli, const struct xlsnap_report *report)

@@ -238,6 +238,15 @@ static int contradicts(const struct cfg_origin *origin, const char *key,
                        key, asked, is ? is : "");
 }
 
+/* A name without '/' (which create put beside the disk) is the last part. */
+static bool same_target(const char *asked, const char *is)
+{
+    const char *slash = is ? strrchr(is, '/') : NULL;
+
+    return !asked || (is && !strcmp(asked, is)) ||
+           (slash && !strchr(asked, '/') && !strcmp(asked, slash + 1));
+}
+
 static int disk_contradicts(const struct cfg_origin *origin,
                             const struct xlsnap_disk *asked,
                             const struct xlsnap_disk *is,
@@ -251,7 +260,7 @@ static int disk_contradicts(const struct cfg_origin *origin,
                            "%sthe snapshot has no disk '%s'", where,
                            asked->vdev);
     if ((asked->method && asked->method != is->method) ||
-        (asked->target && (!is->target || strcmp(asked->target, is->target))))
+        !same_target(asked->target, is->target))
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "%sdisk '%s': '%s%s%s' contradicts the snapshot's "
                            "own '%s%s%s'",

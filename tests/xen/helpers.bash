@@ -33,13 +33,13 @@ fail()
 # guest_new [labguest options]: the guest of this file, fresh, on fresh disks.
 guest_new()
 {
-    export guest disk_a disk_b
+    export guest disk_a disk_b disk_dir
     guest=$(basename "$BATS_TEST_FILENAME" .bats)
-    disk_a=/var/lib/guests/$guest-a.qcow2
-    disk_b=/var/lib/guests/$guest-b.qcow2
-    mkdir -p /var/lib/guests
-    rm -f "$disk_a" "$disk_b"
-    rm -rf "${snapshots:?}/$guest"
+    disk_dir=/var/lib/guests/$guest
+    disk_a=$disk_dir/a.qcow2
+    disk_b=$disk_dir/b.qcow2
+    rm -rf "$disk_dir" "${snapshots:?}/$guest"
+    mkdir -p "$disk_dir"
     labguest disk "$disk_a"
     labguest disk "$disk_b"
     labguest cfg "$guest" --mem 112 "$@" \

@@ -1,0 +1,337 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# External snapshots of qcow2 images under a stable path: the disk's name stays
+# with what the guest writes to, the oracle writing all the while.
+# Takes minutes.
+
+load helpers
+
+setup_file()
+{
+    guest_new
+    snap create "$guest" name=gold --external
+    [ "$status" -eq 0 ]
+    gold_number=$(newest)
+    export gold_number
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+chain()
+{
+    qemu-img info -U --output=json --backing-chain "$1" |
+        jq -r '.[].filename | sub(".*/"; "")' | tr '\n' ' '
+}
+
+assert_chain()
+{
+    [ "$(chain "$1")" = "$2 " ] || fail "the chain of $1 is: $(chain "$1")"
+}
+
+assert_refused()
+{
+    assert_status 4
+    assert_says "$1"
+    assert_sound
+    assert_nothing_pending
+}
+
+# Back at "gold": the number is about what it was then, and goes on.
+assert_back_at_gold()
+{
+    local n
+
+    n=$(newest)
+    [ "$n" -le $((gold_number + 60)) ] ||
+        fail "number $n is not back at $gold_number"
+    assert_sound
+}
+
+@test "the frozen file is TARGET, the disk's path is the guest's still" {
+    assert_chain "$disk_a" "a.qcow2 a-gold.qcow2"
+    assert_chain "$disk_b" "b.qcow2 b-gold.qcow2"
+    xl list -l "$guest" | jq -e --arg p "$disk_a" \
+        '.[0].config.disks[0] | .pdev_path == $p and .format == "qcow2"'
+    assert_sound
+    assert_nothing_pending
+    assert_monitored
+    grep -q "target=$disk_dir/a-gold.qcow2,source=$disk_a" \
+        "$snapshots/$guest/gold/snapshot.cfg"
+    # The overlay names its base so that the directory can be moved.
+    [ "$(qemu-img info -U --output=json "$disk_a" |
+        jq -r '."backing-filename"')" = a-gold.qcow2 ]
+}
+
+@test "QEMU has exactly these files open, and nothing is left beside them" {
+    local qemu
+
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    [ "$(find "/proc/$qemu/fd" -lname "$disk_dir/*" | wc -l)" = 4 ]
+    [ "$(find "$disk_dir" -mindepth 1 -printf "%f\n" | sort | tr "\n" " ")" = \
+        "a-gold.qcow2 a.qcow2 b-gold.qcow2 b.qcow2 " ]
+}
+
+@test "revert, and again: the frozen files are never written" {
+    local before
+
+    before=$(sha256sum "$disk_dir"/*-gold*)
+    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+    snap revert "$snapshots/$guest/gold/snapshot.cfg"
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_chain "$disk_a" "a.qcow2 a-gold.qcow2"
+    [ "$(sha256sum "$disk_dir"/*-gold*)" = "$before" ]
+    assert_monitored
+}
+
+@test "after it a reboot runs on the right image" {
+    local id
+
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 60
+    assert_scanned
+}
+
+@test "and a snapshot of the restarted domain, whose QEMU opened the chain" {
+    local before
+
+    snapshot restarted --external
+    assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
+    before=$(newest)
+    labguest wait "$guest" $((before + 50)) 60 >/dev/null
+    snap revert "$guest" name=restarted
+    assert_status 0
+    [ "$(newest)" -lt $((before + 60)) ]
+    assert_scanned
+}
+
+@test "xl save, xl restore: on the right image" {
+    xl save "$guest" /var/lib/guests/save.img
+    xl restore /var/lib/guests/save.img 3>&-
+    rm /var/lib/guests/save.img
+    labguest ready "$guest" 60
+    assert_scanned
+    assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
+}
+
+@test "xl shutdown, xl create with the unchanged config: on the right image" {
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    # A new uuid, the same disks: it is still the snapshot's domain.
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+}
+
+@test "ten snapshots in a chain, back to the third, the first, the tenth" {
+    local i
+
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        snapshot "s$i" --external
+        eval "local n$i=\$(newest)"
+    done
+    assert_sound
+    [ "$(chain "$disk_a" | wc -w)" = 12 ]
+    for i in 3 1 10; do
+        snap revert "$guest" "name=s$i"
+        assert_status 0
+        assert_scanned
+        eval "[ \"\$(newest)\" -lt \$((n$i + 60)) ]" || fail "not back at s$i"
+    done
+    snap revert "$guest" name=gold
+    assert_status 0
+    rm -r "${snapshots:?}/$guest"/s* "$disk_dir"/*-s[0-9]*
+    assert_scanned
+}
+
+@test "external and internal in one domain, at one instant" {
+    cat >"$BATS_TEST_TMPDIR/mixed.cfg" <<EOF
+domain = "$guest"
+name = "mixed"
+disks = [ "vdev=xvda,snapshot=external,target=a-frozen.qcow2", ",,xvdb" ]
+EOF
+    snap create "$BATS_TEST_TMPDIR/mixed.cfg"
+    assert_status 0
+    assert_chain "$disk_a" "a.qcow2 a-frozen.qcow2 a-gold.qcow2"
+    assert_chain "$disk_b" "b.qcow2 b-gold.qcow2"
+    labguest wait "$guest" $(($(newest) + 50)) 60 >/dev/null
+    snap revert "$BATS_TEST_TMPDIR/mixed.cfg"
+    assert_status 0
+    assert_scanned
+    # Another external snapshot would take the tag of xvdb out of reach.
+    snap create "$guest" name=refused --external
+    assert_refused "disk 'xvdb': '$disk_b' holds internal snapshots"
+    snap create "$guest" name=forced --external -f
+    assert_status 0
+    assert_chain "$disk_b" "b.qcow2 b-forced.qcow2 b-gold.qcow2"
+    snap revert "$guest" name=mixed
+    assert_status 4
+    assert_says "has no snapshot named 'mixed'"
+    snap revert "$guest" name=forced
+    assert_status 0
+    assert_scanned
+}
+
+@test "a disk's file that carries internal snapshots is kept by a revert" {
+    snap revert "$guest" name=gold
+    assert_status 0
+    snapshot tagged --internal
+    snap revert "$guest" name=gold
+    assert_status 0
+    [ "$(find "$disk_dir" -name "a.qcow2-discarded-*" | wc -l)" = 1 ]
+    qemu-img snapshot -U -l "$disk_dir"/a.qcow2-discarded-* | grep -q tagged
+    rm "$disk_dir"/*-discarded-*
+    assert_scanned
+}
+
+@test "--keep: what is given up stays as a file" {
+    local frozen
+
+    snap revert --keep "$guest" name=gold
+    assert_status 0
+    frozen=$(ls "$disk_dir"/a.qcow2-discarded-*)
+    qemu-img check -q -U "$frozen"
+    [ "$(qemu-img info --output=json "$frozen" |
+        jq -r '."backing-filename"')" = a-gold.qcow2 ]
+    rm "$disk_dir"/*-discarded-*
+    assert_scanned
+}
+
+@test "the overlay has the disk's owner and mode" {
+    local id
+
+    chown 1234:4321 "$disk_a"
+    chmod 640 "$disk_a"
+    snapshot owned --external
+    [ "$(stat -c '%u:%g %a' "$disk_a")" = "1234:4321 640" ]
+    [ "$(stat -c '%u:%g %a' "$disk_dir/a-owned.qcow2")" = "1234:4321 640" ]
+    snap revert "$guest" name=owned
+    assert_status 0
+    [ "$(stat -c '%u:%g %a' "$disk_a")" = "1234:4321 640" ]
+    assert_sound
+}
+
+@test "a target in another directory; on another file system: refused" {
+    mkdir -p "$disk_dir/frozen"
+    snap create "$guest" name=elsewhere \
+        "disks=['vdev=xvda,target=$disk_dir/frozen/a.qcow2,snapshot=external']"
+    assert_status 0
+    [ "$(qemu-img info -U --output=json "$disk_a" |
+        jq -r '."backing-filename"')" = "$disk_dir/frozen/a.qcow2" ]
+    snap revert "$guest" name=elsewhere
+    assert_status 0
+    assert_scanned
+    snap create "$guest" name=far \
+        "disks=['vdev=xvdb,target=/run/b.qcow2,snapshot=external']"
+    assert_refused "disk 'xvdb': target '/run/b.qcow2' is on another file system"
+}
+
+@test "a relative backing file and a target in another directory: refused" {
+    snap create "$guest" name=far \
+        "disks=['vdev=xvdb,target=$disk_dir/frozen/b.qcow2,snapshot=external']"
+    assert_refused "has the backing file 'b-gold.qcow2', relative to its own directory"
+}
+
+@test "a target that exists, two disks with one, a directory that is missing" {
+    touch "$disk_dir/there"
+    snap create "$guest" name=x \
+        "disks=['vdev=xvdb,target=there,snapshot=external']"
+    assert_refused "target '$disk_dir/there' exists already"
+    [ ! -s "$disk_dir/there" ]
+    rm "$disk_dir/there"
+    snap create "$guest" name=x \
+        "disks=['vdev=xvda,target=t,snapshot=external','vdev=xvdb,target=t,snapshot=external']"
+    assert_refused "target '$disk_dir/t' is disk 'xvdb' or its target, too"
+    snap create "$guest" name=x \
+        "disks=['vdev=xvdb,target=/no/such/dir,snapshot=external']"
+    assert_refused "target '/no/such/dir': No such file or directory"
+}
+
+@test "a revert to a frozen file that is gone is refused before the destroy" {
+    local id
+
+    id=$(domid)
+    snapshot lost --external
+    mv "$disk_dir/b-lost.qcow2" "$disk_dir/hidden"
+    snap revert "$guest" name=lost
+    assert_refused "disk 'xvdb': "
+    [ "$(domid)" = "$id" ]
+    mv "$disk_dir/hidden" "$disk_dir/b-lost.qcow2"
+    snap revert "$guest" name=lost
+    assert_status 0
+    assert_scanned
+}
+
+@test "a disk can be detached and attached again after it was snapshotted" {
+    local extra=$disk_dir/extra.qcow2 qemu
+
+    labguest disk "$extra"
+    xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$extra"
+    snapshot attached --external
+    snapshot attached2 --external
+    assert_chain "$extra" \
+        "extra.qcow2 extra-attached2.qcow2 extra-attached.qcow2"
+    xl block-detach "$guest" xvdc
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    until_true 20 eval "! find /proc/$qemu/fd -lname '*/extra*' | grep -q ." ||
+        fail "QEMU holds files of the detached disk: $(ls -l "/proc/$qemu/fd")"
+    xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$extra"
+    snapshot attached3 --external
+    xl block-detach "$guest" xvdc
+    assert_sound
+}
+
+@test "a disk whose path is a symlink: the link stays, the file moves" {
+    local far=/var/lib/guests/$guest-far
+
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    mkdir -p "$far"
+    qemu-img convert -O qcow2 "$disk_a" "$far/real.qcow2"
+    rm "$disk_a"
+    ln -s "$far/real.qcow2" "$disk_a"
+    labguest start "$guest"
+    snapshot linked --external
+    [ "$(readlink "$disk_a")" = "$far/real.qcow2" ]
+    assert_chain "$far/real.qcow2" "real.qcow2 real-linked.qcow2"
+    labguest wait "$guest" $(($(newest) + 50)) 60 >/dev/null
+    snap revert "$guest" name=linked
+    assert_status 0
+    assert_scanned
+    [ "$(readlink "$disk_a")" = "$far/real.qcow2" ]
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    rm "$disk_a"
+    qemu-img convert -O qcow2 "$far/real.qcow2" "$disk_a"
+    rm -r "$far"
+    labguest start "$guest"
+}
+
+@test "the directory can be moved: all names in it are relative" {
+    snapshot moving --external
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    mv "$disk_dir" "$disk_dir-moved"
+    qemu-img check -q "$disk_dir-moved/a.qcow2"
+    qemu-img check -q "$disk_dir-moved/b.qcow2"
+    mv "$disk_dir-moved" "$disk_dir"
+    labguest start "$guest"
+    assert_scanned
+}

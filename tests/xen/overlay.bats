@@ -1,0 +1,208 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Overlays (libvirt's meaning of external) of what QEMU serves: a raw image and
+# a VHD. TARGET is the new active file; libxl's stored configuration follows.
+# Takes minutes.
+
+load helpers
+
+setup_file()
+{
+    export guest disk_dir disk_a disk_b
+    guest=overlay
+    disk_dir=/var/lib/guests/$guest
+    disk_a=$disk_dir/a.raw
+    disk_b=$disk_dir/b.vhd
+    rm -rf "$disk_dir" "${snapshots:?}/$guest"
+    mkdir -p "$disk_dir"
+    labguest disk "$disk_dir/empty.qcow2"
+    qemu-img convert -O raw "$disk_dir/empty.qcow2" "$disk_a"
+    qemu-img convert -O vpc "$disk_dir/empty.qcow2" "$disk_b"
+    rm "$disk_dir/empty.qcow2"
+    labguest start "$guest" --mem 112 \
+        --disk "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=$disk_a" \
+        --disk "format=vhd,vdev=xvdb,access=rw,target=$disk_b"
+    overlays=$(overlay_disks one)
+    export overlays
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+# The disks= of a snapshot with both overlays called by this word.
+overlay_disks()
+{
+    echo "disks=['vdev=xvda,snapshot=overlay,target=$disk_dir/a-$1.qcow2','vdev=xvdb,snapshot=overlay,target=$disk_dir/b-$1.qcow2']"
+}
+
+# assert_runs_on WORD: libxl and QEMU agree that these are the disks.
+assert_runs_on()
+{
+    local qemu file
+
+    xl list -l "$guest" | jq -e --arg a "$disk_dir/a-$1.qcow2" \
+        --arg b "$disk_dir/b-$1.qcow2" '.[0].config.disks |
+        .[0].pdev_path == $a and .[1].pdev_path == $b and
+        all(.format == "qcow2")' >/dev/null ||
+        fail "libxl has other disks: $(xl list -l "$guest" | jq -c '.[0].config.disks')"
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    for file in "$disk_dir/a-$1.qcow2" "$disk_dir/b-$1.qcow2"; do
+        find "/proc/$qemu/fd" -lname "$file" | grep -q . ||
+            fail "QEMU does not have $file open"
+    done
+}
+
+names()
+{
+    find "$disk_dir" -mindepth 1 -printf "%f\n" | sort | tr "\n" " "
+}
+
+frozen_sums()
+{
+    sha256sum "$disk_a" "$disk_b"
+}
+
+@test "raw and vhd under QEMU have no internal snapshots" {
+    snap create "$guest" name=no --internal
+    assert_status 4
+    assert_says "only qcow2 images that QEMU serves can hold an internal snapshot"
+    assert_sound
+}
+
+@test "an overlay needs a target; its format is qcow2" {
+    snap create "$guest" name=no "disks=['vdev=xvda,snapshot=overlay']"
+    assert_status 2
+    assert_says "an overlay needs target="
+    snap create "$guest" name=no \
+        "disks=['vdev=xvda,snapshot=overlay,format=raw,target=/x']"
+    assert_status 4
+    assert_says "an overlay is of format qcow2, not raw"
+    assert_sound
+}
+
+@test "each step that fails is undone: the guest runs on its own files" {
+    local step
+
+    for step in disk-prepare disk-create disk-settle domain-resume publish; do
+        run env XLSNAP_FAULT="$step:after" "$faulty" create "$guest" name=one \
+            "$overlays"
+        assert_status 1 || fail "$step"
+        assert_sound || fail "$step"
+        [ "$(names)" = "a.raw b.vhd " ] ||
+            fail "$step: $(ls -A "$disk_dir")"
+        xl list -l "$guest" | jq -e --arg a "$disk_a" --arg b "$disk_b" \
+            '.[0].config.disks | .[0].pdev_path == $a and
+            .[0].format == "raw" and .[1].pdev_path == $b and
+            .[1].format == "vhd"' >/dev/null || fail "$step: config"
+    done
+    assert_scanned
+}
+
+@test "kill -9 in the pause: the guest goes on, recover undoes" {
+    local step
+
+    for step in disk-create disk-settle; do
+        run env XLSNAP_FAULT="$step:kill-after" "$faulty" create "$guest" \
+            name=one "$overlays"
+        assert_status 5 || fail "$step"
+        assert_sound || fail "$step"
+        snap recover "$guest"
+        assert_status 0 || fail "$step"
+        [ "$(names)" = "a.raw b.vhd " ] ||
+            fail "$step: $(ls -A "$disk_dir")"
+    done
+    assert_scanned
+}
+
+@test "create: TARGET is active, the config follows, and the line is told" {
+    snap create "$guest" name=one "$overlays"
+    assert_status 0
+    assert_sound
+    assert_runs_on one
+    assert_says "disk 'xvdb' must become 'format=qcow2, vdev=xvdb, access=rw, target=$disk_dir/b-one.qcow2'"
+    grep -qF "# Disk 'xvda' of the domain's own config must from now on be: 'format=qcow2, vdev=xvda, access=rw, target=$disk_dir/a-one.qcow2'" \
+        "$snapshots/$guest/one/snapshot.cfg"
+    frozen_sums >"$BATS_FILE_TMPDIR/sums"
+}
+
+@test "a reboot stays on the overlays" {
+    local id
+
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 60
+    assert_scanned
+    assert_runs_on one
+}
+
+@test "xl save and restore stay on the overlays" {
+    xl save "$guest" /var/lib/guests/save.img
+    xl restore /var/lib/guests/save.img 3>&-
+    rm /var/lib/guests/save.img
+    labguest ready "$guest" 60
+    assert_scanned
+    assert_runs_on one
+}
+
+@test "revert: fresh overlays; the frozen files are never written" {
+    local n
+
+    n=$(newest)
+    labguest wait "$guest" $((n + 50)) 60 >/dev/null
+    snap revert "$guest" name=one
+    assert_status 0
+    assert_scanned
+    assert_runs_on one
+    [ "$(newest)" -lt "$n" ] || fail "not back"
+    frozen_sums | diff - "$BATS_FILE_TMPDIR/sums"
+}
+
+@test "revert --keep, and kill -9 in the middle of one" {
+    snap revert --keep "$guest" name=one
+    assert_status 0
+    [ "$(find "$disk_dir" -name "*discarded*" | wc -l)" = 2 ]
+    rm "$disk_dir"/*discarded*
+    assert_scanned
+    run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert "$guest" \
+        name=one
+    assert_status 5
+    snap recover
+    assert_status 0
+    assert_scanned
+    assert_runs_on one
+    frozen_sums | diff - "$BATS_FILE_TMPDIR/sums"
+}
+
+@test "an overlay on the overlay, then back below it" {
+    snap create "$guest" name=two "$(overlay_disks two)"
+    assert_status 0
+    assert_runs_on two
+    snap revert "$guest" name=two
+    assert_status 0
+    assert_scanned
+    assert_runs_on two
+    # The running domain has other disks than the first snapshot's now.
+    snap revert "$guest" name=one
+    assert_status 0
+    assert_scanned
+    assert_runs_on one
+}
+
+@test "the memory image alone restores to the overlays, not the frozen files" {
+    guest_end
+    xl restore -p "$snapshots/$guest/one/memory.save" 3>&-
+    assert_runs_on one
+    guest_end
+}
+
+@test "xl create with the line that was told runs on the overlays" {
+    labguest start "$guest" --mem 112 \
+        --disk "format=qcow2, vdev=xvda, access=rw, target=$disk_dir/a-one.qcow2" \
+        --disk "format=qcow2, vdev=xvdb, access=rw, target=$disk_dir/b-one.qcow2"
+    assert_scanned
+    assert_runs_on one
+    frozen_sums | diff - "$BATS_FILE_TMPDIR/sums"
+}

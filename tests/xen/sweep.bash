@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# For sweep*.bats: every step of create and revert x {fails after, kill -9
+# after, kill -9 of the guard, too}. The steps come from the dry run, so a new
+# step is swept by itself. Needs the build with fault points.
+# shellcheck shell=bash
+#
+# A file calls sweep_setup [CREATE ARGUMENTS...] once its guest runs; every
+# create is then made with these. All that a snapshot may leave behind must be
+# shown by disk_state.
+
+sweep_setup()
+{
+    printf '%s\n' "$@" >"$BATS_FILE_TMPDIR/args"
+    snap create "$guest" name=gold "$@"
+    [ "$status" -eq 0 ] || fail "gold"
+    disk_state >"$BATS_FILE_TMPDIR/state"
+}
+
+# What is there of disks and snapshots: files, with digests of the frozen ones,
+# tags, LVs.
+disk_state()
+{
+    local file
+
+    for file in "$disk_dir"/* "$disk_dir"/.[!.]*; do
+        [ -e "$file" ] || continue
+        case $file in
+        *-gold*) sha256sum "$file" ;;
+        *) echo "$file" ;;
+        esac
+    done
+    snapshot_tags
+    lvs --noheadings -o lv_full_name 2>/dev/null 3>&- 4>&-
+    ls -A "$snapshots/$guest"
+}
+
+assert_gold_only()
+{
+    assert_nothing_pending
+    disk_state | diff -u "$BATS_FILE_TMPDIR/state" - >&2 ||
+        fail "something is left, or changed"
+}
+
+# steps COMMAND...: the names of its steps, from the dry run.
+steps()
+{
+    "$faulty" "$@" -n | sed 's/^ *[0-9]*\. \([^:]*\):.*/\1/' | uniq
+}
+
+# fault STEP:WHEN COMMAND...
+fault()
+{
+    run env XLSNAP_FAULT="$1" "$faulty" "${@:2}"
+}
+
+no_guard()
+{
+    ! pgrep -f "^xl-snapshot guard $guest " >/dev/null
+}
+
+# Takes a complete snapshot "try" away, as an admin would: tags by name, files
+# and LVs once nothing depends on them.
+forget_try()
+{
+    local node
+
+    if ! ls "$disk_dir"/*-try* >/dev/null 2>&1; then
+        for node in xvda-qcow2 xvdb-qcow2; do
+            xl qemu-monitor-command "$guest" \
+                "snapshot_delete_blkdev_internal $node try" >/dev/null
+        done
+    else
+        snap revert "$guest" name=gold
+        assert_status 0
+        for node in "$disk_a" "$disk_b"; do
+            qemu-img snapshot -U -l "$node" | grep -q ' try ' || continue
+            xl qemu-monitor-command "$guest" \
+                "snapshot_delete_blkdev_internal xvdb-qcow2 try" >/dev/null
+        done
+    fi
+    rm -rf "$snapshots/$guest/try" "$disk_dir"/*-try*
+    lvs --noheadings -o lv_full_name 2>/dev/null 3>&- 4>&- |
+        { grep -e -try || true; } | xargs -r lvremove -qq -y 3>&- 4>&-
+}
+
+# Step, moment: before and after are the only outcomes, and the guest runs.
+check_create()
+{
+    local where="$1:$2" outcome=before
+
+    fault "$where" create "$guest" name=try "${create_args[@]}"
+    [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+    if [ "$2" = after ]; then
+        [ "$status" -eq 1 ] || fail "$where: not 1"
+    else
+        [ "$status" -eq 5 ] || fail "$where: was not killed"
+    fi
+    until_true 60 no_guard || fail "$where: the guard stays"
+    [ "$2" = killall-after ] || assert_sound || fail "$where"
+    snap recover "$guest"
+    assert_status 0 || fail "$where"
+    assert_sound || fail "$where"
+    if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
+        outcome=after
+        forget_try || fail "$where"
+    fi
+    assert_gold_only || fail "$where"
+    assert_monitored || fail "$where"
+    printf '# %s: %s\n' "$where" "$outcome" >&3
+}
+
+# After a fault in a revert the domain is where it was, or recover brings it
+# to the snapshot.
+check_revert()
+{
+    local where="$1:$2" id
+
+    id=$(domid)
+    fault "$where" revert "$guest" name=gold
+    [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+    if [ "$status" -eq 1 ]; then
+        [ "$(domid)" = "$id" ] || fail "$where: exit 1, but another domain"
+        assert_sound || fail "$where"
+    fi
+    snap recover "$guest"
+    assert_status 0 || fail "$where"
+    assert_sound || fail "$where"
+    labguest scan "$guest" 120 >/dev/null || fail "$where: scan"
+    assert_gold_only || fail "$where"
+    assert_monitored || fail "$where"
+    printf '# %s: %s\n' "$where" \
+        "$([ "$(domid)" = "$id" ] && echo before || echo after)" >&3
+}
+
+# sweep create|revert MOMENT
+sweep()
+{
+    local all step n=0
+    local -a create_args
+
+    mapfile -t create_args <"$BATS_FILE_TMPDIR/args"
+    [ -n "${create_args[0]-}" ] || create_args=()
+    if [ "$1" = create ]; then
+        all=$(steps create "$guest" name=try "${create_args[@]}")
+    else
+        all=$(steps revert "$guest" name=gold)
+    fi
+    for step in $all; do
+        "check_$1" "$step" "$2"
+        n=$((n + 1))
+    done
+    [ "$n" -ge 7 ] || fail "only $n steps"
+    # After all this the disks are what they should be.
+    assert_scanned
+}
