@@ -245,9 +245,16 @@ static void an_internal_snapshot_with_a_size(void **state)
 
 static void an_overlay_with_a_size(void **state)
 {
-    refuse_spec("vdev=xvda,snapshot=overlay,size=10%",
-                "'vdev=xvda,snapshot=overlay,size=10%': size has a meaning"
-                " for external snapshots only");
+    refuse_spec("vdev=xvda,snapshot=overlay,target=/t,size=10%",
+                "'vdev=xvda,snapshot=overlay,target=/t,size=10%': size has a"
+                " meaning for external snapshots only");
+}
+
+static void an_overlay_without_a_target(void **state)
+{
+    refuse_spec("vdev=xvda,snapshot=overlay",
+                "'vdev=xvda,snapshot=overlay': an overlay needs target=, the"
+                " new file that the guest will write to");
 }
 
 /* TARGET. */
@@ -504,6 +511,7 @@ int main(void)
         cmocka_unit_test(a_disk_left_out_with_a_target),
         cmocka_unit_test(an_internal_snapshot_with_a_size),
         cmocka_unit_test(an_overlay_with_a_size),
+        cmocka_unit_test(an_overlay_without_a_target),
         cmocka_unit_test(a_bare_target_stays),
         cmocka_unit_test(a_relative_target_becomes_absolute),
         cmocka_unit_test(an_empty_target),

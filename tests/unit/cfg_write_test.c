@@ -174,8 +174,8 @@ static void random_disk(struct xlsnap_disk *disk, int number)
     if (below(2))
         disk->source_format = xstrdup(formats[below(5)]);
     if (disk->method == XLSNAP_METHOD_OVERLAY ||
-        disk->method == XLSNAP_METHOD_EXTERNAL)
-        disk->target = below(8) ? random_target(number) : NULL;
+        (disk->method == XLSNAP_METHOD_EXTERNAL && below(8)))
+        disk->target = random_target(number);
     if (disk->method != XLSNAP_METHOD_EXTERNAL)
         return;
     if (below(2))

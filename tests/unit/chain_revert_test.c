@@ -275,15 +275,18 @@ static void a_directory_known_by_a_symbolic_link_can_be_moved(void **state)
 /* In a directory of its own: such a name is all that it is known by. */
 static void assert_name_works(enum xlsnap_method method, const char *name)
 {
+    bool external = method == XLSNAP_METHOD_EXTERNAL;
     cleanup_free char *target = xasprintf("%s.s1", name);
+    cleanup_free char *active = NULL;
 
     assert_int_equal(teardown(NULL) || setup(NULL), 0);
     make_full_image("image");
     assert_int_equal(rename("image", name), 0);
     create(use_for(method, name, target));
-    guest_writes(method == XLSNAP_METHOD_EXTERNAL ? name : target);
+    active = in_dir(external ? name : target);
+    guest_writes(active);
     revert();
-    assert_filled(method == XLSNAP_METHOD_EXTERNAL ? name : target, BEFORE);
+    assert_filled(active, BEFORE);
 }
 
 /* Those in which QEMU could see a protocol, an option or an end. */

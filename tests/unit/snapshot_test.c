@@ -263,6 +263,23 @@ static void another_word_is_no_method(void **state)
     assert_int_equal(method, XLSNAP_METHOD_NO);
 }
 
+/* What the domain's own config must say from then on. */
+static void an_overlay_changes_the_line_of_the_config(void **state)
+{
+    struct xlsnap_disk disk = { .vdev = (char *)"xvda",
+                                .method = XLSNAP_METHOD_OVERLAY,
+                                .target = (char *)"/t/a,b=c.qcow2",
+                                .source = (char *)"/a" };
+    cleanup_free char *line = xlsnap_disk_config(&disk);
+
+    assert_string_equal(line, "format=qcow2, vdev=xvda, access=rw, "
+                              "target=/t/a,b=c.qcow2");
+    for (disk.method = XLSNAP_METHOD_DEFAULT; disk.method <= XLSNAP_METHOD_NO;
+         disk.method++)
+        if (disk.method != XLSNAP_METHOD_OVERLAY)
+            assert_null(xlsnap_disk_config(&disk));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +301,7 @@ int main(void)
         cmocka_unit_test(a_method_name_parses_to_its_method),
         cmocka_unit_test(the_methods_have_their_documented_names),
         cmocka_unit_test(another_word_is_no_method),
+        cmocka_unit_test(an_overlay_changes_the_line_of_the_config),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);
