@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * disk-qemu.c and disk-qemu-chain.c with a real QEMU, when the tool was killed
+ * in a snapshot or in the undo of one: what the guard and recover do.
+ */
+#include "live_testing.h"
+
+/* ---- a snapshot that was cut off ---- */
+
+/* A snapshot that was cut off before its renaming. */
+static struct file_id cut_off_switched(void)
+{
+    struct xlsnap_error err = { 0 };
+    struct disk *disk = use_external();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    begin_create();
+    ok(disk_qemu.create(&op, now, &err), &err);
+    assert_files(".", TMP_A " a-s1.qcow2 " MONITOR);
+    kill_tool();
+    return id;
+}
+
+static void the_name_goes_to_what_qemu_writes_to(void **state)
+{
+    cut_off_switched();
+    rescue();
+    assert_files(".", "a-s1.qcow2 a.qcow2 " MONITOR);
+    assert_active("a.qcow2", &op.disks[0].made);
+    rescue(); /* again, by recover after the guard */
+    assert_files(".", "a-s1.qcow2 a.qcow2 " MONITOR);
+    assert_goes_on("a.qcow2", "da");
+}
+
+static void a_rescued_snapshot_is_undone(void **state)
+{
+    struct file_id id = cut_off_switched();
+
+    rescue();
+    live_writes("da");
+    kill_tool();
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
+static void the_name_goes_back_to_what_qemu_still_writes_to(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct disk *disk = use_external();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    begin_create();
+    ok(qemu_external.begin(&op, disk, &err), &err);
+    kill_tool();
+    rescue();
+    assert_files(".", TMP_A " a-s1.qcow2 a.qcow2 " MONITOR);
+    assert_active("a.qcow2", &id);
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, BEFORE);
+}
+
+static void a_finished_switch_is_undone(void **state)
+{
+    struct disk *disk = use_external();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    kill_tool();
+    rescue();
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
+static void anothers_file_under_the_name_is_told(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct file_id other;
+
+    cut_off_switched();
+    put("a.qcow2", "another's");
+    other = id_of("a.qcow2");
+    assert_int_equal(disk_qemu.rescue(&op, now, &err), -XLSNAP_FAILED);
+    assert_non_null(strstr(err.msg, "a.qcow2' is neither of the files it "
+                                    "should be; the guest writes to '"));
+    assert_files(".", TMP_A " a-s1.qcow2 a.qcow2 " MONITOR);
+    assert_is("a.qcow2", &other);
+}
+
+static void an_overlay_that_was_not_settled_is_so_by_a_rescue(void **state)
+{
+    cleanup_free char *target = in_dir("t.qcow2");
+    struct xlsnap_error err = { 0 };
+    struct disk *disk = use_overlay();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    begin_create();
+    ok(disk_qemu.create(&op, now, &err), &err);
+    kill_tool();
+    rescue();
+    assert_string_equal(stored, target);
+    assert_active("t.qcow2", &op.disks[0].made);
+    live_writes("da");
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_string_equal(stored, op.disks[0].source);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
+/* libxl's configuration was changed, but QEMU never switched. */
+static void an_overlay_that_was_not_switched_to_leaves_the_config(void **state)
+{
+    struct disk *disk = use_overlay();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    begin_create();
+    strcpy(stored, disk->target);
+    kill_tool();
+    rescue();
+    assert_string_equal(stored, op.disks[0].source);
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, BEFORE);
+}
+
+/* ---- an undo that was cut off ---- */
+
+#define JOB "{\"id\": \"xl-snapshot-xvda\"}"
+
+static void wait_job(const char *wanted)
+{
+    int64_t deadline = now_ms() + WAIT_MS;
+    bool reached = false;
+
+    while (!reached && now_ms() < deadline) {
+        struct json *reply = NULL;
+        const char *status;
+
+        tell("query-jobs", NULL, &reply);
+        status = json_get_string(json_array_at(qmp_result(reply), 0), "status");
+        reached = status && !strcmp(status, wanted);
+        json_free(reply);
+        usleep(1000);
+    }
+    assert_true(reached);
+}
+
+/* The commit of a finished snapshot, as far as "ready". */
+static struct file_id begin_commit(void)
+{
+    struct disk *disk = use_external();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    tell("block-commit",
+         "{\"job-id\": \"xl-snapshot-xvda\", \"device\": \"xvda-" TOKEN
+         "\", \"base-node\": \"xvda-qcow2\", \"auto-finalize\": false, "
+         "\"auto-dismiss\": false}",
+         NULL);
+    wait_job("ready");
+    return id;
+}
+
+static void begin_commit_pending(struct file_id *id_r)
+{
+    *id_r = begin_commit();
+    tell("job-complete", JOB, NULL);
+    wait_job("pending");
+}
+
+static void assert_commit_gone_on_with(const struct file_id *id)
+{
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", id, AFTER);
+}
+
+static void a_commit_that_was_ready_is_made_anew(void **state)
+{
+    struct file_id id = begin_commit();
+
+    kill_tool();
+    rescue();
+    assert_active("a.qcow2", &op.disks[0].made);
+    assert_commit_gone_on_with(&id);
+}
+
+/* QEMU held the guest's requests: it must not wait for us for ever. */
+static void a_commit_before_its_renaming_is_made_anew(void **state)
+{
+    struct file_id id;
+
+    begin_commit_pending(&id);
+    kill_tool();
+    rescue();
+    assert_active("a.qcow2", &op.disks[0].made);
+    live_writes("da");
+    assert_commit_gone_on_with(&id);
+}
+
+static void a_commit_after_its_renaming_is_ended(void **state)
+{
+    struct file_id id;
+
+    begin_commit_pending(&id);
+    assert_int_equal(rename("a-s1.qcow2", "a.qcow2"), 0);
+    kill_tool();
+    rescue();
+    assert_active("a.qcow2", &id);
+    live_writes("da");
+    assert_commit_gone_on_with(&id);
+}
+
+static void a_commit_that_was_not_dismissed_is_so(void **state)
+{
+    struct file_id id;
+
+    begin_commit_pending(&id);
+    assert_int_equal(rename("a-s1.qcow2", "a.qcow2"), 0);
+    tell("job-finalize", JOB, NULL);
+    wait_job("concluded");
+    kill_tool();
+    assert_commit_gone_on_with(&id);
+}
+
+/* ---- the domain died, and was started again meanwhile ---- */
+
+static void a_new_qemu_is_switched_back(void **state)
+{
+    struct disk *disk = use_external();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    stop_qemu();
+    start_qemu("a.qcow2", NULL);
+    kill_tool();
+    rescue();
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
+/* Its base is a node that nobody has given a name: known as xvda no more. */
+static void a_new_qemu_makes_no_other_snapshot(void **state)
+{
+    use_external();
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    stop_qemu();
+    start_qemu("a.qcow2", NULL);
+    kill_tool();
+    undo();
+    clear_operation("s2");
+    use_for(XLSNAP_METHOD_EXTERNAL, "a.qcow2", "a-s2.qcow2");
+    assert_not_checked("disk 'xvda': QEMU does not serve '");
+}
+
+static void a_new_qemu_on_an_overlay_is_switched_back(void **state)
+{
+    struct disk *disk = use_overlay();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    stop_qemu();
+    start_qemu("t.qcow2", NULL);
+    kill_tool();
+    rescue();
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
+static void without_any_qemu_it_is_undone_offline(void **state)
+{
+    cut_off_switched();
+    live_writes("da");
+    stop_qemu();
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_data("a.qcow2", "qcow2", AFTER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LIVE_TEST(the_name_goes_to_what_qemu_writes_to),
+        LIVE_TEST(a_rescued_snapshot_is_undone),
+        LIVE_TEST(the_name_goes_back_to_what_qemu_still_writes_to),
+        LIVE_TEST(a_finished_switch_is_undone),
+        LIVE_TEST(anothers_file_under_the_name_is_told),
+        LIVE_TEST(an_overlay_that_was_not_settled_is_so_by_a_rescue),
+        LIVE_TEST(an_overlay_that_was_not_switched_to_leaves_the_config),
+        LIVE_TEST(a_commit_that_was_ready_is_made_anew),
+        LIVE_TEST(a_commit_before_its_renaming_is_made_anew),
+        LIVE_TEST(a_commit_after_its_renaming_is_ended),
+        LIVE_TEST(a_commit_that_was_not_dismissed_is_so),
+        LIVE_TEST(a_new_qemu_is_switched_back),
+        LIVE_TEST(a_new_qemu_makes_no_other_snapshot),
+        LIVE_TEST(a_new_qemu_on_an_overlay_is_switched_back),
+        LIVE_TEST(without_any_qemu_it_is_undone_offline),
+    };
+
+    return cmocka_run_group_tests_name("chain_killed", tests, NULL, NULL);
+}
