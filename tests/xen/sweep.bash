@@ -22,13 +22,12 @@ disk_state()
 {
     local file
 
-    for file in "$disk_dir"/* "$disk_dir"/.[!.]*; do
-        [ -e "$file" ] || continue
+    while read -r file; do
         case $file in
         *-gold*) sha256sum "$file" ;;
         *) echo "$file" ;;
         esac
-    done
+    done < <(find "$disk_dir" ! -type d | sort)
     snapshot_tags
     lvs --noheadings -o lv_full_name 2>/dev/null 3>&- 4>&-
     ls -A "$snapshots/$guest"
@@ -64,7 +63,7 @@ forget_try()
 {
     local node
 
-    if ! ls "$disk_dir"/*-try* >/dev/null 2>&1; then
+    if [ -z "$(find "$disk_dir" -name '*-try*')" ]; then
         for node in xvda-qcow2 xvdb-qcow2; do
             xl qemu-monitor-command "$guest" \
                 "snapshot_delete_blkdev_internal $node try" >/dev/null
@@ -78,7 +77,8 @@ forget_try()
                 "snapshot_delete_blkdev_internal xvdb-qcow2 try" >/dev/null
         done
     fi
-    rm -rf "$snapshots/$guest/try" "$disk_dir"/*-try*
+    rm -rf "$snapshots/$guest/try"
+    find "$disk_dir" -name '*-try*' -delete
     lvs --noheadings -o lv_full_name 2>/dev/null 3>&- 4>&- |
         { grep -e -try || true; } | xargs -r lvremove -qq -y 3>&- 4>&-
 }

@@ -1,0 +1,84 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Disks of every kind in one domain, frozen at one instant (mixed.bash), and a
+# raw image under QEMU that gets an overlay, the oracle writing to all of them.
+# Takes minutes.
+
+load helpers
+load mixed
+
+setup_file()
+{
+    export disks
+    truncate -s 64M /var/lib/guests/f.raw
+    mixed_new --disk \
+        "format=raw,vdev=xvdf,access=rw,backendtype=qdisk,target=/var/lib/guests/f.raw"
+    disks="${mixed_disks% ]}, 'vdev=xvdf,snapshot=overlay,target=$disk_dir/f-gold.qcow2' ]"
+    snap create "$guest" name=gold "$disks"
+    [ "$status" -eq 0 ] || fail "gold"
+    gold_number=$(newest)
+    export gold_number
+}
+
+teardown_file()
+{
+    mixed_end
+    rm -f /var/lib/guests/f.raw
+}
+
+@test "all are there, each in its way" {
+    assert_sound
+    [ -f "$disk_dir/a-gold.qcow2" ]
+    qemu-img snapshot -U -l "$disk_b" | grep -q ' gold '
+    lvs "$vg/thick-gold" "$vg/thin-gold" 3>&- 4>&-
+    [ -f "$disk_dir/xfs/e-gold.raw" ]
+    [ -f "$disk_dir/f-gold.qcow2" ]
+    assert_nothing_pending
+    assert_monitored
+}
+
+@test "back, three times, to one instant" {
+    local i
+
+    for i in 1 2 3; do
+        labguest wait "$guest" $(($(newest) + 60)) 120 >/dev/null
+        snap revert "$guest" name=gold
+        assert_status 0
+        [ "$(newest)" -lt $((gold_number + 60)) ] || fail "not back"
+        assert_scanned
+    done
+}
+
+@test "it reboots, and all disks are the right ones" {
+    local id
+
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 60
+    assert_scanned
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_scanned
+}
+
+@test "when one disk cannot be snapshotted, no other one is" {
+    lvcreate -qq -y -Wn -L 8M -n thick-try "$vg" 3>&- 4>&-
+    snap create "$guest" name=try "${disks//gold/try}"
+    assert_status 4
+    assert_says "logical volume '$vg/thick-try' exists already"
+    lvremove -qq -y "$vg/thick-try" 3>&- 4>&-
+    assert_no_trace try
+    [ -z "$(find "$disk_dir" -name '*try*')" ]
+    assert_sound
+}
+
+@test "when the last group fails in the pause, the others are undone" {
+    run env XLSNAP_FAULT=disk-settle:after "$faulty" create "$guest" name=try \
+        "${disks//gold/try}"
+    assert_status 1
+    assert_no_trace try
+    [ -z "$(find "$disk_dir" -name '*try*')" ]
+    [ -z "$(lvs --noheadings -o lv_name "$vg" 3>&- 4>&- | grep try)" ]
+    assert_scanned
+}
