@@ -24,16 +24,13 @@
 #include <libgen.h>
 #include <sys/stat.h>
 
-#include "disk-qemu.h"
+#include "disk-qemu-chain.h"
 #include "run.h"
 #include "util.h"
 
 #define OVERLAY_OPTIONS "extended_l2=on,cluster_size=128k"
-#define COMMIT_TIMEOUT_MS 300000
-#define COMMIT_END_MS 30000
-#define COMMIT_IMG_TIMEOUT_MS INT32_MAX
 
-static bool is_external(const struct disk *disk)
+bool chain_is_external(const struct disk *disk)
 {
     return disk->method == XLSNAP_METHOD_EXTERNAL;
 }
@@ -41,17 +38,18 @@ static bool is_external(const struct disk *disk)
 /* The name under which the new overlay waits for the switch. */
 static char *chain_waiting(const struct op *op, const struct disk *disk)
 {
-    return is_external(disk) ? disk_temporary(op, disk) : xstrdup(disk->target);
+    return chain_is_external(disk) ? disk_temporary(op, disk)
+                                   : xstrdup(disk->target);
 }
 
 /* The name of the frozen file. */
-static const char *chain_frozen(const struct disk *disk)
+const char *chain_frozen(const struct disk *disk)
 {
-    return is_external(disk) ? disk->target : disk->source;
+    return chain_is_external(disk) ? disk->target : disk->source;
 }
 
 /* Is the file of that name this one? */
-static bool name_is(const char *path, const struct file_id *id)
+bool chain_name_is(const char *path, const struct file_id *id)
 {
     struct xlsnap_error ignored = { 0 };
     struct file_id found;
@@ -60,7 +58,7 @@ static bool name_is(const char *path, const struct file_id *id)
            file_id_equal(&found, id);
 }
 
-static bool name_exists(const char *path)
+bool chain_name_exists(const char *path)
 {
     struct stat st;
 
@@ -122,7 +120,7 @@ static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
                            "disk '%s': cannot write to '%s', where the target "
                            "goes",
                            disk->vdev, dir);
-    if (is_external(disk) && st.st_dev != disk->id.dev)
+    if (chain_is_external(disk) && st.st_dev != disk->id.dev)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s': target '%s' is on another file system "
                            "than '%s', which becomes the frozen file by "
@@ -132,7 +130,7 @@ static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
     return 0;
 }
 
-static int check_disk_place(const struct disk *disk, struct xlsnap_error *err)
+int chain_check_place(const struct disk *disk, struct xlsnap_error *err)
 {
     cleanup_free char *dir = dir_of(disk->path);
 
@@ -179,7 +177,7 @@ static int check_image(struct op *op, const struct disk *disk,
                            "would go with the frozen file: going back to one "
                            "of them would need that file (--force permits it)",
                            disk->vdev, disk->source);
-    return is_external(disk) ? check_backing_name(disk, image, err) : 0;
+    return chain_is_external(disk) ? check_backing_name(disk, image, err) : 0;
 }
 
 static int chain_check(struct op *op, struct disk *disk,
@@ -188,7 +186,7 @@ static int chain_check(struct op *op, struct disk *disk,
     char *target;
     int rc;
 
-    if (!is_external(disk) && !disk->target)
+    if (!chain_is_external(disk) && !disk->target)
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "disk '%s': an overlay needs a target, the new "
                            "file that the guest will write to",
@@ -199,8 +197,8 @@ static int chain_check(struct op *op, struct disk *disk,
     rc = disk_check_target(op, disk, err);
     if (!rc)
         rc = check_target_place(disk, err);
-    if (!rc && is_external(disk))
-        rc = check_disk_place(disk, err);
+    if (!rc && chain_is_external(disk))
+        rc = chain_check_place(disk, err);
     if (!rc)
         rc = check_image(op, disk, json_get(inserted, "image"), err);
     disk->virtual_size =
@@ -217,33 +215,34 @@ static int chain_check(struct op *op, struct disk *disk,
 /*
  * What the overlay's header calls its base: a bare name where it will be read
  * from the same directory, whatever name the disk goes by, so that the
- * directory can be moved.
+ * directory can be moved.  To be freed.
  */
-static const char *backing_name(const struct disk *disk, const char *base)
+static char *backing_name(const struct disk *disk, const char *base)
 {
-    const char *config = is_external(disk) ? disk->source : disk->target;
-    const char *active = is_external(disk) ? disk->path : disk->target;
+    const char *config = chain_is_external(disk) ? disk->source : disk->target;
+    const char *active = chain_is_external(disk) ? disk->path : disk->target;
 
-    if (same_dir(active, base) && same_dir(config, base))
-        return strrchr(base, '/') + 1;
-    return base;
+    const char *name = strrchr(base, '/') + 1;
+
+    if (!same_dir(active, base) || !same_dir(config, base))
+        return xstrdup(base);
+    /* What is before a colon QEMU takes for a protocol. */
+    return xasprintf("%s%s", strchr(name, ':') ? "./" : "", name);
 }
 
 /* An empty overlay at `file`, durable, its owner and mode as `like`'s. */
-static int overlay_make(const struct disk *disk, const char *file,
-                        const char *base, const char *base_format,
-                        uint64_t size, const char *like,
-                        struct xlsnap_error *err)
+int chain_make_overlay(const struct disk *disk, const char *file,
+                       const char *base, const char *like,
+                       struct xlsnap_error *err)
 {
-    cleanup_free char *size_text = xasprintf("%" PRIu64, size);
-    const char *argv[] = { "qemu-img", "create",
-                           "-q",       "-u",
-                           "-f",       "qcow2",
-                           "-F",       base_format,
-                           "-b",       backing_name(disk, base),
-                           "-o",       OVERLAY_OPTIONS,
-                           file,       size_text,
-                           NULL };
+    cleanup_free char *size_text = xasprintf("%" PRIu64, disk->virtual_size);
+    cleanup_free char *backing = backing_name(disk, base);
+    const char *argv[] = {
+        "qemu-img", "create",  "-q", "-u",
+        "-f",       "qcow2",   "-F", qemu_format(disk->format),
+        "-b",       backing,   "-o", OVERLAY_OPTIONS,
+        file,       size_text, NULL
+    };
     int rc = run_ok(argv, RUN_TIMEOUT_MS, err);
 
     if (!rc)
@@ -262,9 +261,11 @@ static int external_link(struct disk *disk, struct xlsnap_error *err)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot link '%s' to '%s'", disk->path,
                                  disk->target);
-    if (!name_is(disk->target, &disk->id))
+    if (!chain_name_is(disk->target, &disk->id)) {
+        unlink(disk->target); /* ours, but the undo would not know */
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "'%s' is no longer the file it was", disk->path);
+    }
     return file_fsync_dir_of(disk->target, err);
 }
 
@@ -287,7 +288,7 @@ static int chain_prepare(struct op *op, struct disk *disk,
     cleanup_free char *target_dir = dir_of(disk->target);
     int rc = 0;
 
-    if (is_external(disk)) {
+    if (chain_is_external(disk)) {
         rc = external_link(disk, err);
     } else {
         free(tmp);
@@ -295,12 +296,12 @@ static int chain_prepare(struct op *op, struct disk *disk,
                         disk->vdev);
     }
     if (!rc)
-        rc = overlay_make(
-            disk, tmp, is_external(disk) ? disk->target : disk->path,
-            qemu_format(disk->format), disk->virtual_size, disk->path, err);
+        rc = chain_make_overlay(
+            disk, tmp, chain_is_external(disk) ? disk->target : disk->path,
+            disk->path, err);
     if (!rc)
         rc = chain_note_made(op, disk, tmp, err);
-    if (!rc && !is_external(disk))
+    if (!rc && !chain_is_external(disk))
         rc = file_rename_new(tmp, disk->target, err);
     return rc;
 }
@@ -309,7 +310,8 @@ static int chain_prepare(struct op *op, struct disk *disk,
 static int external_begin(struct op *op, struct disk *disk,
                           struct xlsnap_error *err)
 {
-    if (!name_is(disk->target, &disk->id) || !name_is(disk->path, &disk->id))
+    if (!chain_name_is(disk->target, &disk->id) ||
+        !chain_name_is(disk->path, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "'%s' or '%s' is no longer the file it was",
                            disk->path, disk->target);
@@ -383,11 +385,11 @@ static int chain_prove_switched(struct op *op, struct disk *disk,
                                 struct xlsnap_error *err)
 {
     pid_t qemu = op->dom.qemu_pid;
-    const char *active = is_external(disk) ? disk->path : disk->target;
+    const char *active = chain_is_external(disk) ? disk->path : disk->target;
 
     if (!chain_switched(op, disk) || !file_is_open_in(&disk->id, qemu) ||
-        !name_is(active, &disk->made) ||
-        !name_is(chain_frozen(disk), &disk->id))
+        !chain_name_is(active, &disk->made) ||
+        !chain_name_is(chain_frozen(disk), &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': QEMU does not have the files open that "
                            "it should after the switch",
@@ -419,221 +421,6 @@ static int chain_sync(struct op *op, struct disk *disk,
     return qemu_img_sync(chain_frozen(disk), err);
 }
 
-/* ---- commit: the undo of a switch, while the guest runs ---- */
-
-static char *commit_job(const struct disk *disk)
-{
-    return xasprintf("xl-snapshot-%s", disk->vdev);
-}
-
-/* Status of our job, to be freed; NULL: there is none.  *failed_r: its error. */
-static char *commit_status(struct op *op, const struct disk *disk,
-                           char **failed_r, struct xlsnap_error *err)
-{
-    cleanup_free char *id = commit_job(disk);
-    struct json *reply = NULL;
-    char *status = NULL;
-
-    if (qemu_session(op, err) ||
-        qmp_command(op->qmp, "query-jobs", NULL, QEMU_TRANSACTION_TIMEOUT_MS,
-                    &reply, err))
-        return NULL;
-    for (size_t i = 0; i < json_array_len(qmp_result(reply)); i++) {
-        const struct json *job = json_array_at(qmp_result(reply), i);
-        const char *job_id = json_get_string(job, "id");
-
-        if (!job_id || strcmp(job_id, id))
-            continue;
-        status = xstrdup(json_get_string(job, "status"));
-        if (failed_r)
-            *failed_r = xstrdup(json_get_string(job, "error"));
-    }
-    json_free(reply);
-    return status;
-}
-
-static int commit_tell(struct op *op, const struct disk *disk,
-                       const char *command, struct xlsnap_error *err)
-{
-    cleanup_free char *id = commit_job(disk);
-    struct json_writer *w = json_writer_new(false);
-    cleanup_free char *arguments = NULL;
-    int rc = qemu_session(op, err);
-
-    json_open_object(w, NULL);
-    json_put_string(w, "id", id);
-    json_close_object(w);
-    arguments = json_writer_finish(w);
-    return rc ? rc
-              : qmp_command(op->qmp, command, arguments,
-                            QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
-}
-
-/* Waits for a status; a job that has ended instead is an error. */
-static int commit_wait(struct op *op, const struct disk *disk,
-                       const char *wanted, int timeout_ms,
-                       struct xlsnap_error *err)
-{
-    int64_t deadline = now_ms() + timeout_ms;
-
-    do {
-        cleanup_free char *failed = NULL;
-        cleanup_free char *status = commit_status(op, disk, &failed, err);
-
-        if (!status)
-            return err->code ? -err->code
-                             : xlsnap_fail(err, XLSNAP_FAILED,
-                                           "disk '%s': the commit has vanished",
-                                           disk->vdev);
-        if (!strcmp(status, wanted))
-            return 0;
-        if (!strcmp(status, "concluded"))
-            return xlsnap_fail(err, XLSNAP_FAILED,
-                               "disk '%s': the commit failed: %s", disk->vdev,
-                               failed ? failed : "no reason given");
-        usleep(2000);
-    } while (now_ms() < deadline);
-    return xlsnap_fail(err, XLSNAP_FAILED,
-                       "disk '%s': the commit does not come to its end (the "
-                       "guest may write faster than it can be copied)",
-                       disk->vdev);
-}
-
-/*
- * Is this node, one of query-named-block-nodes, what was the disk before?  In
- * a QEMU that was started since, it has no name that we know, and is found by
- * its file, which that QEMU has opened under the name it has now.
- */
-static bool commit_is_base(const struct json *node, const struct disk *disk,
-                           const char *top)
-{
-    const char *name = json_get_string(node, "node-name");
-    const char *driver = json_get_string(node, "drv");
-    const char *file = json_get_string(node, "file");
-
-    if (!name || !driver || !file || !strcmp(name, top))
-        return false;
-    return (disk->node && !strcmp(name, disk->node)) ||
-           (name[0] == '#' && !strcmp(driver, qemu_format(disk->format)) &&
-            file[0] == '/' && name_is(file, &disk->id));
-}
-
-/* Names of the nodes, to be freed, of the overlay and of its base. */
-static int commit_find(struct op *op, const struct disk *disk, char **top_r,
-                       char **base_r, struct xlsnap_error *err)
-{
-    struct json *blocks = NULL, *nodes = NULL;
-    const struct json *top;
-    int rc = qemu_query_block(op, &blocks, err);
-
-    if (!rc) {
-        top = qemu_find_node(qmp_result(blocks), disk, err);
-        *top_r = top ? xstrdup(json_get_string(top, "node-name")) : NULL;
-        rc = top ? 0 : -err->code;
-    }
-    if (!rc)
-        rc = qmp_command(op->qmp, "query-named-block-nodes", "{\"flat\": true}",
-                         QEMU_TRANSACTION_TIMEOUT_MS, &nodes, err);
-    for (size_t i = 0; !rc && i < json_array_len(qmp_result(nodes)); i++) {
-        const struct json *node = json_array_at(qmp_result(nodes), i);
-
-        if (!*base_r && commit_is_base(node, disk, *top_r))
-            *base_r = xstrdup(json_get_string(node, "node-name"));
-    }
-    if (!rc && !*base_r)
-        rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "disk '%s': QEMU has no node below '%s'", disk->vdev,
-                         *top_r);
-    json_free(blocks);
-    json_free(nodes);
-    return rc;
-}
-
-static int commit_start(struct op *op, const struct disk *disk,
-                        struct xlsnap_error *err)
-{
-    cleanup_free char *top = NULL, *base = NULL, *id = commit_job(disk);
-    cleanup_free char *arguments = NULL;
-    struct json_writer *w;
-    int rc = commit_find(op, disk, &top, &base, err);
-
-    if (rc)
-        return rc;
-    w = json_writer_new(false);
-    json_open_object(w, NULL);
-    json_put_string(w, "job-id", id);
-    json_put_string(w, "device", top);
-    json_put_string(w, "base-node", base);
-    json_put_bool(w, "auto-finalize", false);
-    json_put_bool(w, "auto-dismiss", false);
-    json_close_object(w);
-    arguments = json_writer_finish(w);
-    return qmp_command(op->qmp, "block-commit", arguments,
-                       QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
-}
-
-/*
- * In the status "pending" QEMU holds the guest's I/O, and overlay and base are
- * the same: the moment to give the base its name back.
- */
-static int commit_names(struct op *op, struct disk *disk,
-                        struct xlsnap_error *err)
-{
-    if (!is_external(disk))
-        return domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
-                                 disk->format, err);
-    if (rename(disk->target, disk->path))
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot rename '%s' to '%s'", disk->target,
-                                 disk->path);
-    return file_fsync_dir_of(disk->path, err);
-}
-
-/* Ends a job in whatever status, the disk's names deciding which way. */
-static int commit_end(struct op *op, struct disk *disk,
-                      struct xlsnap_error *err)
-{
-    cleanup_free char *status = commit_status(op, disk, NULL, err);
-    bool back = is_external(disk) && name_is(disk->path, &disk->id);
-    int rc = 0;
-
-    if (!status)
-        return err->code ? -err->code : 0;
-    if (!strcmp(status, "pending") && back)
-        rc = commit_tell(op, disk, "job-finalize", err);
-    else if (strcmp(status, "concluded"))
-        rc = commit_tell(op, disk, "job-cancel", err);
-    if (!rc)
-        rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
-    return rc ? rc : commit_tell(op, disk, "job-dismiss", err);
-}
-
-static int commit_live(struct op *op, struct disk *disk,
-                       struct xlsnap_error *err)
-{
-    struct xlsnap_error ignored = { 0 };
-    int rc = commit_start(op, disk, err);
-
-    if (rc)
-        return rc;
-    rc = commit_wait(op, disk, "ready", COMMIT_TIMEOUT_MS, err);
-    if (!rc)
-        rc = commit_tell(op, disk, "job-complete", err);
-    if (!rc)
-        rc = commit_wait(op, disk, "pending", COMMIT_END_MS, err);
-    if (!rc)
-        rc = commit_names(op, disk, err);
-    if (!rc)
-        rc = commit_tell(op, disk, "job-finalize", err);
-    if (!rc)
-        rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
-    if (!rc)
-        rc = commit_tell(op, disk, "job-dismiss", err);
-    if (rc)
-        commit_end(op, disk, &ignored);
-    return rc;
-}
-
 /* ---- rescue ---- */
 
 /* The name goes to whichever file QEMU writes to. */
@@ -641,12 +428,14 @@ static int external_rescue(struct op *op, struct disk *disk,
                            struct xlsnap_error *err)
 {
     cleanup_free char *tmp = disk_temporary(op, disk);
-    int rc = commit_end(op, disk, err);
+    int rc = chain_commit_end(op, disk, err);
 
     if (chain_switched(op, disk)) {
-        if (name_is(disk->path, &disk->made) || !name_is(tmp, &disk->made))
+        if (chain_name_is(disk->path, &disk->made) ||
+            !chain_name_is(tmp, &disk->made))
             return rc;
-        if (name_exists(disk->path) && !name_is(disk->path, &disk->id))
+        if (chain_name_exists(disk->path) &&
+            !chain_name_is(disk->path, &disk->id))
             return xlsnap_fail(err, XLSNAP_FAILED,
                                "'%s' is neither of the files it should be; "
                                "the guest writes to '%s'",
@@ -657,7 +446,8 @@ static int external_rescue(struct op *op, struct disk *disk,
                                      disk->path);
         return file_fsync_dir_of(disk->path, err) ? -err->code : rc;
     }
-    if (name_exists(disk->path) || !name_is(disk->target, &disk->id))
+    if (chain_name_exists(disk->path) ||
+        !chain_name_is(disk->target, &disk->id))
         return rc;
     if (link(disk->target, disk->path))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
@@ -669,7 +459,7 @@ static int external_rescue(struct op *op, struct disk *disk,
 static int overlay_rescue(struct op *op, struct disk *disk,
                           struct xlsnap_error *err)
 {
-    int rc = commit_end(op, disk, err);
+    int rc = chain_commit_end(op, disk, err);
     bool switched = chain_switched(op, disk);
 
     if (domain_store_disk(op->xs, &op->dom, disk->vdev,
@@ -686,7 +476,7 @@ static int overlay_rescue(struct op *op, struct disk *disk,
 static int unlink_ours(const char *path, const struct file_id *id,
                        struct xlsnap_error *err)
 {
-    return name_is(path, id) ? file_unlink(path, err) : 0;
+    return chain_name_is(path, id) ? file_unlink(path, err) : 0;
 }
 
 /* Not, or no longer, switched: what was made goes, the disk stays. */
@@ -697,14 +487,14 @@ static int chain_unmake(struct op *op, struct disk *disk,
     cleanup_free char *dir = dir_of(disk->target);
     int rc;
 
-    if (!is_external(disk)) {
+    if (!chain_is_external(disk)) {
         free(tmp);
         tmp = xasprintf("%s/.xl-snapshot.%s.%s", dir, op->pending.token,
                         disk->vdev);
         rc = unlink_ours(disk->target, &disk->made, err);
         return rc ? rc : file_unlink(tmp, err);
     }
-    if (!name_is(disk->path, &disk->id))
+    if (!chain_name_is(disk->path, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': '%s' is no longer the file it was",
                            disk->vdev, disk->path);
@@ -715,17 +505,9 @@ static int chain_unmake(struct op *op, struct disk *disk,
 static int chain_remove_live(struct op *op, struct disk *disk,
                              struct xlsnap_error *err)
 {
-    int rc = chain_switched(op, disk) ? commit_live(op, disk, err) : 0;
+    int rc = chain_switched(op, disk) ? chain_commit_live(op, disk, err) : 0;
 
     return rc ? rc : chain_unmake(op, disk, err);
-}
-
-static int commit_offline(const char *overlay, struct xlsnap_error *err)
-{
-    cleanup_free char *image = qemu_img_arg(overlay, "qcow2");
-    const char *argv[] = { "qemu-img", "commit", "-q", "-d", image, NULL };
-
-    return run_ok(argv, COMMIT_IMG_TIMEOUT_MS, err);
 }
 
 static int external_remove_offline(struct op *op, struct disk *disk,
@@ -736,19 +518,24 @@ static int external_remove_offline(struct op *op, struct disk *disk,
     int rc = 0;
 
     /* Which name has the overlay, if the guest may have written to it? */
-    if (name_is(disk->path, &disk->made))
+    if (chain_name_is(disk->path, &disk->made))
         overlay = disk->path;
-    else if (!name_exists(disk->path) && name_is(tmp, &disk->made))
+    else if (!chain_name_exists(disk->path) && chain_name_is(tmp, &disk->made))
         overlay = tmp;
-    if (name_is(disk->path, &disk->id))
+    if (chain_name_is(disk->path, &disk->id))
         return chain_unmake(op, disk, err);
-    if (!name_is(disk->target, &disk->id))
+    /* Somebody else's file has the name, or the guest's writes are gone. */
+    if (!overlay)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "disk '%s': '%s' is not the file that the guest "
+                           "wrote to",
+                           disk->vdev, disk->path);
+    if (!chain_name_is(disk->target, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': neither '%s' nor '%s' is the file that "
                            "the disk was",
                            disk->vdev, disk->path, disk->target);
-    if (overlay)
-        rc = commit_offline(overlay, err);
+    rc = chain_commit_offline(overlay, err);
     if (!rc)
         rc = qemu_img_sync(disk->target, err);
     if (!rc && rename(disk->target, disk->path))
@@ -766,120 +553,12 @@ static int overlay_remove_offline(struct op *op, struct disk *disk,
 {
     int rc = 0;
 
-    if (name_is(disk->target, &disk->made)) {
-        rc = commit_offline(disk->target, err);
+    if (chain_name_is(disk->target, &disk->made)) {
+        rc = chain_commit_offline(disk->target, err);
         if (!rc)
             rc = qemu_img_sync(disk->path, err);
     }
     return rc ? rc : chain_unmake(op, disk, err);
-}
-
-/* ---- revert ---- */
-
-/*
- * A file that carries internal snapshots is never dropped: a revert to one of
- * them needs it.  Nor is one that cannot be read.
- */
-static bool active_is_precious(const struct disk *disk)
-{
-    struct xlsnap_error ignored = { 0 };
-    struct json *root = NULL;
-    const struct json *image = NULL;
-    bool precious = true;
-
-    if (!disk->id.ino)
-        return false;
-    if (!qemu_img_info(disk->path, "qcow2", &root, &image, &ignored))
-        precious = json_array_len(json_get(image, "snapshots"));
-    json_free(root);
-    return precious;
-}
-
-static char *discarded_name(const struct op *op, const struct disk *disk)
-{
-    return xasprintf("%s-%s", disk->path, op->pending.discarded);
-}
-
-static int chain_prove(struct op *op, struct disk *disk,
-                       struct xlsnap_error *err)
-{
-    const char *frozen = chain_frozen(disk);
-    struct json *root = NULL;
-    const struct json *image;
-    const char *format = qemu_format(disk->format);
-    struct file_id id;
-    int rc;
-
-    if (!disk->target)
-        return xlsnap_fail(err, XLSNAP_INVALID, "it has no target");
-    rc = file_id(frozen, &id, err);
-    if (!rc && file_id_equal(&id, &disk->id))
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "'%s' and '%s' are the same file: the frozen one "
-                           "is in use as the disk",
-                           disk->path, frozen);
-    if (!rc)
-        rc = check_disk_place(disk, err);
-    if (!rc)
-        rc = qemu_img_info(frozen, format, &root, &image, err);
-    if (!rc) {
-        const struct json *data =
-            json_path(image, "format-specific", "data", NULL);
-
-        disk->virtual_size = json_get_int(image, "virtual-size", 0);
-        if (json_get_bool(data, "corrupt", false) || !disk->virtual_size)
-            rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                             "'%s' is marked as corrupt (see 'qemu-img "
-                             "check')",
-                             frozen);
-    }
-    json_free(root);
-    return rc;
-}
-
-/* What the guest wrote since gets another name, where it is to be kept. */
-static int chain_keep(struct op *op, struct disk *disk,
-                      struct xlsnap_error *err)
-{
-    cleanup_free char *name = discarded_name(op, disk);
-
-    if (!name_exists(disk->path) ||
-        (!op->pending.keep && !active_is_precious(disk)))
-        return 0;
-    /* It is there already when this is done again after a crash. */
-    if (!link(disk->path, name)) {
-        handle_log(op->xs, XTL_NOTICE, "disk '%s': what it was is kept as '%s'",
-                   disk->vdev, name);
-        return file_fsync_dir_of(name, err);
-    }
-    return errno == EEXIST ? 0
-                           : xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                               "cannot link '%s' to '%s'",
-                                               disk->path, name);
-}
-
-/* A fresh overlay on the frozen file takes the name of the active one. */
-static int chain_revert(struct op *op, struct disk *disk,
-                        struct xlsnap_error *err)
-{
-    cleanup_free char *tmp = disk_temporary(op, disk);
-    cleanup_free char *frozen = is_external(disk)
-                                    ? xstrdup(disk->target)
-                                    : realpath(disk->source, NULL);
-    const char *like = name_exists(disk->path) ? disk->path : frozen;
-    int rc = chain_prove(op, disk, err);
-
-    if (!rc && !frozen)
-        rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "'%s'", disk->source);
-    if (!rc)
-        rc = chain_keep(op, disk, err);
-    if (!rc)
-        rc = overlay_make(disk, tmp, frozen, qemu_format(disk->format),
-                          disk->virtual_size, like, err);
-    if (!rc && rename(tmp, disk->path))
-        rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                               "cannot rename '%s' to '%s'", tmp, disk->path);
-    return rc ? rc : file_fsync_dir_of(disk->path, err);
 }
 
 const struct qemu_method qemu_external = {

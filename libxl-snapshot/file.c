@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/xattr.h>
 
@@ -221,6 +222,19 @@ int file_write_durable(const char *path, const void *data, size_t len,
     return file_fsync_dir_of(path, err);
 }
 
+#define ACL_XATTR "system.posix_acl_access"
+
+/* An ACL that a new file has got from its directory. */
+static int file_drop_acl(int from, int to)
+{
+    char ignored;
+
+    if (fgetxattr(from, ACL_XATTR, &ignored, 0) >= 0 ||
+        !fremovexattr(to, ACL_XATTR) || errno == ENODATA || errno == ENOTSUP)
+        return 0;
+    return -1;
+}
+
 /* Every extended attribute, SELinux's context and the ACL among them. */
 static int file_copy_xattrs(int from, int to)
 {
@@ -249,7 +263,7 @@ int file_copy_attributes(const char *from, const char *to,
                                  "cannot examine '%s'", from);
     /* A device's mode says nothing of a file's, but its owner does. */
     if (out < 0 || fchown(out, st.st_uid, st.st_gid) ||
-        fchmod(out, st.st_mode & 07777) ||
+        file_drop_acl(in, out) || fchmod(out, st.st_mode & 07777) ||
         (S_ISREG(st.st_mode) && file_copy_xattrs(in, out)))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot give '%s' owner and mode of '%s'", to,
@@ -399,8 +413,65 @@ char *file_absolute(const char *path)
     return *result ? result : strcpy(result, "/");
 }
 
-/* Has the process this file open?  One that is gone or not ours has not. */
-static bool file_is_used_by(const struct file_id *id, const char *pid)
+/* Where a symlink leads, relative to `dir`; NULL if `path` is none. */
+static char *file_follow(const char *path, const char *dir)
+{
+    char to[PATH_MAX];
+    ssize_t n = readlink(path, to, sizeof(to) - 1);
+
+    if (n < 0)
+        return NULL;
+    to[n] = 0;
+    return to[0] == '/' ? xstrdup(to) : xasprintf("%s/%s", dir, to);
+}
+
+char *file_resolve(const char *path)
+{
+    char *current = file_absolute(path);
+
+    for (int hops = 0; hops < 40; hops++) {
+        char *real = realpath(current, NULL), *next;
+        cleanup_free char *dir = NULL;
+
+        if (!real && errno == ENOENT) {
+            cleanup_free char *parent = file_dir_of(current);
+
+            dir = realpath(parent, NULL);
+        }
+        if (real || !dir) {
+            free(current);
+            return real;
+        }
+        next = xasprintf("%s%s", strcmp(dir, "/") ? dir : "",
+                         strrchr(current, '/'));
+        free(current);
+        current = file_follow(next, dir);
+        if (!current)
+            return next;
+        free(next);
+    }
+    free(current);
+    errno = ELOOP;
+    return NULL;
+}
+
+/* How a descriptor was opened: the octal flags in /proc/PID/fdinfo/FD. */
+static bool file_fd_writes(const char *pid, const char *fd)
+{
+    cleanup_free char *path = xasprintf("/proc/%s/fdinfo/%s", pid, fd);
+    cleanup_close int info = open(path, O_RDONLY | O_CLOEXEC);
+    char text[512], *flags;
+    ssize_t n = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
+
+    text[n > 0 ? n : 0] = 0;
+    flags = strstr(text, "flags:");
+    return flags && (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
+}
+
+/* Has the process this file open (for writing)?  One that is gone or not ours
+ * has not. */
+static bool file_is_used_by(const struct file_id *id, const char *pid,
+                            bool writing)
 {
     cleanup_free char *path = xasprintf("/proc/%s/fd", pid);
     DIR *dir = opendir(path);
@@ -416,13 +487,15 @@ static bool file_is_used_by(const struct file_id *id, const char *pid)
             fstatat(dirfd(dir), entry->d_name, &st, 0))
             continue;
         other = file_id_of(&st);
-        found = file_id_equal(id, &other);
+        found = file_id_equal(id, &other) &&
+                (!writing || file_fd_writes(pid, entry->d_name));
     }
     closedir(dir);
     return found;
 }
 
-int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)
+static int file_count_users(const struct file_id *id, pid_t except,
+                            bool writing, pid_t *pid_r)
 {
     DIR *proc = opendir("/proc");
     struct dirent *entry;
@@ -434,7 +507,8 @@ int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)
     while ((entry = readdir(proc))) {
         pid =
             isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
-        if (pid == 0 || pid == except || !file_is_used_by(id, entry->d_name))
+        if (pid == 0 || pid == except ||
+            !file_is_used_by(id, entry->d_name, writing))
             continue;
         if (n++ == 0 && pid_r)
             *pid_r = pid;
@@ -443,12 +517,22 @@ int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)
     return n;
 }
 
+int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)
+{
+    return file_count_users(id, except, false, pid_r);
+}
+
+int file_writers(const struct file_id *id, pid_t except, pid_t *pid_r)
+{
+    return file_count_users(id, except, true, pid_r);
+}
+
 bool file_is_open_in(const struct file_id *id, pid_t pid)
 {
     char text[16];
 
     snprintf(text, sizeof(text), "%d", (int)pid);
-    return file_is_used_by(id, text);
+    return file_is_used_by(id, text, false);
 }
 
 bool file_wait_readable(int fd, int timeout_ms)

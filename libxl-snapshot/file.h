@@ -79,6 +79,13 @@ void file_remove_dirs(const char *path, const char *made);
 char *file_absolute(const char *path);
 
 /*
+ * `path` with all symlinks resolved, as realpath, but the file itself may be
+ * missing: also one that a symlink names.  NULL with errno: its directory is
+ * missing, or the symlinks go in a circle.  To be freed.
+ */
+char *file_resolve(const char *path);
+
+/*
  * The processes that have the file open (any /proc/PID/fd whose target has
  * this identity), except `except` (0: none excepted).  Returns the number,
  * and the first one's pid in *pid_r (may be NULL); -1 without /proc.  Needs
@@ -86,6 +93,8 @@ char *file_absolute(const char *path);
  * without a descriptor are not seen.
  */
 int file_users(const struct file_id *id, pid_t except, pid_t *pid_r);
+/* The same, of those only that have it open for writing. */
+int file_writers(const struct file_id *id, pid_t except, pid_t *pid_r);
 /*
  * Waits until the descriptor is readable, or (a pidfd) its process has ended:
  * at most timeout_ms, signals notwithstanding.  False on time-out.

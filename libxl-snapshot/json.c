@@ -174,6 +174,11 @@ bool json_is_object(const struct json *v)
     return YAJL_IS_OBJECT(json_node(v));
 }
 
+bool json_is_null(const struct json *v)
+{
+    return YAJL_IS_NULL(json_node(v));
+}
+
 bool json_is_array(const struct json *v)
 {
     return YAJL_IS_ARRAY(json_node(v));

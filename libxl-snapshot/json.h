@@ -31,6 +31,7 @@ const struct json *json_path(const struct json *v, ...)
     __attribute__((sentinel));
 bool json_is_object(const struct json *v);
 bool json_is_array(const struct json *v);
+bool json_is_null(const struct json *v);     /* the value null; not "missing" */
 size_t json_array_len(const struct json *v); /* 0 if not an array */
 const struct json *json_array_at(const struct json *v, size_t i);
 const char *json_string(const struct json *v); /* NULL if not a string */

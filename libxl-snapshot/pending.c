@@ -163,9 +163,11 @@ static char *record_string(struct record *r, const char *name)
 
 static char *record_string_or_null(struct record *r, const char *name)
 {
-    if (!json_get(r->v, name))
+    const char *value = json_get_string(r->v, name);
+
+    if (!value && !json_is_null(json_get(r->v, name)))
         r->bad = true;
-    return xstrdup(json_get_string(r->v, name));
+    return xstrdup(value);
 }
 
 static bool record_bool(struct record *r, const char *name)
@@ -222,7 +224,12 @@ static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
     record_id(&r, "id", id);
     record_id(&r, "made", made);
     *node = record_string_or_null(&r, "node");
-    return !r.bad;
+    if (r.bad)
+        return false;
+    /* They become parts of names of files that recovery removes. */
+    return !strchr(disk->vdev, '/') && disk->vdev[0] != '.' &&
+           (disk->source[0] == '/' || strstr(disk->source, ":/")) &&
+           (disk->target || disk->method == XLSNAP_METHOD_INTERNAL);
 }
 
 static bool record_get_disks(struct pending *p, const struct json *disks)
@@ -243,6 +250,12 @@ static bool record_get_disks(struct pending *p, const struct json *disks)
             return false;
         }
     return true;
+}
+
+static bool record_token_is_good(const char *token)
+{
+    return token && strlen(token) == 16 &&
+           strspn(token, "0123456789abcdef") == 16;
 }
 
 static bool record_get(struct pending *p, const struct json *v)
@@ -273,6 +286,8 @@ static bool record_get(struct pending *p, const struct json *v)
     p->restored = record_domid(&r, "restored");
     return record_get_disks(p, json_get(v, "disks")) && !r.bad &&
            p->config_path[0] == '/' && p->memory[0] == '/' &&
+           record_token_is_good(p->token) &&
+           (!p->discarded || !strchr(p->discarded, '/')) &&
            (p->memory_tmp || strcmp(p->operation, "create"));
 }
 
@@ -339,6 +354,16 @@ struct refusal {
     int rc;
 };
 
+/* Is disk `i` of the record this one, or what was made for it this one? */
+static bool record_has_disk(const struct pending *p, size_t i,
+                            const struct disk *disk)
+{
+    if (!pending_same_boot(p))
+        return !strcmp(p->disks[i].source, disk->source);
+    return disk->id.ino && (file_id_equal(&p->ids[i], &disk->id) ||
+                            file_id_equal(&p->made[i], &disk->id));
+}
+
 static bool refuse_if_ours(const struct pending *p, void *user)
 {
     struct refusal *r = user;
@@ -347,9 +372,7 @@ static bool refuse_if_ours(const struct pending *p, void *user)
 
     for (size_t i = 0; i < p->n_disks && !ours; i++)
         for (size_t j = 0; j < r->op->n_disks && !ours; j++)
-            ours = pending_same_boot(p)
-                       ? file_id_equal(&p->ids[i], &r->op->disks[j].id)
-                       : !strcmp(p->disks[i].source, r->op->disks[j].source);
+            ours = record_has_disk(p, i, &r->op->disks[j]);
     if (ours)
         r->rc = xlsnap_fail(r->err, XLSNAP_REFUSED,
                             "an earlier %s of domain '%s' was not finished; "

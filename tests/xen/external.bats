@@ -225,15 +225,21 @@ EOF
 }
 
 @test "a target in another directory; on another file system: refused" {
+    local extra=$disk_dir/extra.qcow2
+
     mkdir -p "$disk_dir/frozen"
-    snap create "$guest" name=elsewhere \
-        "disks=['vdev=xvda,target=$disk_dir/frozen/a.qcow2,snapshot=external']"
+    labguest disk "$extra"
+    xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$extra"
+    snap create "$guest" name=elsewhere --external \
+        "disks=['vdev=xvdc,target=$disk_dir/frozen/x.qcow2,snapshot=external']"
     assert_status 0
-    [ "$(qemu-img info -U --output=json "$disk_a" |
-        jq -r '."backing-filename"')" = "$disk_dir/frozen/a.qcow2" ]
+    [ "$(qemu-img info -U --output=json "$extra" |
+        jq -r '."backing-filename"')" = "$disk_dir/frozen/x.qcow2" ]
     snap revert "$guest" name=elsewhere
     assert_status 0
     assert_scanned
+    assert_chain "$extra" "extra.qcow2 x.qcow2"
+    xl block-detach "$guest" xvdc
     snap create "$guest" name=far \
         "disks=['vdev=xvdb,target=/run/b.qcow2,snapshot=external']"
     assert_refused "disk 'xvdb': target '/run/b.qcow2' is on another file system"
@@ -242,7 +248,8 @@ EOF
 @test "a relative backing file and a target in another directory: refused" {
     snap create "$guest" name=far \
         "disks=['vdev=xvdb,target=$disk_dir/frozen/b.qcow2,snapshot=external']"
-    assert_refused "has the backing file 'b-gold.qcow2', relative to its own directory"
+    assert_refused "disk 'xvdb': '$disk_b' has the backing file 'b-"
+    assert_says "relative to its own directory, so the target must be in that directory, too"
 }
 
 @test "a target that exists, two disks with one, a directory that is missing" {

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Going back to an external snapshot or below an overlay: a fresh, empty
+ * overlay on the frozen file takes the name of the active one.  The frozen file
+ * is never written, so this can be done any number of times.
+ */
+#include "disk-qemu-chain.h"
+#include "util.h"
+
+/*
+ * A file that carries internal snapshots is never dropped: a revert to one of
+ * them needs it.  Nor is one that cannot be read.
+ */
+static bool active_is_precious(const struct disk *disk)
+{
+    struct xlsnap_error ignored = { 0 };
+    struct json *root = NULL;
+    const struct json *image = NULL;
+    bool precious = true;
+
+    if (!disk->id.ino)
+        return false;
+    if (!qemu_img_info(disk->path, "qcow2", &root, &image, &ignored))
+        precious = json_array_len(json_get(image, "snapshots"));
+    json_free(root);
+    return precious;
+}
+
+static char *discarded_name(const struct op *op, const struct disk *disk)
+{
+    return xasprintf("%s-%s", disk->path, op->pending.discarded);
+}
+
+/* It is the base of who reads it, and of nobody who writes to it.  Our own QEMU
+ * has it open for writing still and does not (see disk-qemu-chain.c). */
+static int prove_not_written(const struct op *op, const char *frozen,
+                             const struct file_id *id, struct xlsnap_error *err)
+{
+    pid_t pid;
+
+    if (!file_writers(id, op->dom.qemu_pid, &pid))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "process %d has the frozen file '%s' open for writing",
+                       (int)pid, frozen);
+}
+
+static int prove_image(struct disk *disk, const char *frozen,
+                       struct xlsnap_error *err)
+{
+    struct json *root = NULL;
+    const struct json *image;
+    int rc =
+        qemu_img_info(frozen, qemu_format(disk->format), &root, &image, err);
+
+    if (!rc) {
+        const struct json *data =
+            json_path(image, "format-specific", "data", NULL);
+
+        disk->virtual_size = json_get_int(image, "virtual-size", 0);
+        if (json_get_bool(data, "corrupt", false) || !disk->virtual_size)
+            rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                             "'%s' is marked as corrupt (see 'qemu-img "
+                             "check')",
+                             frozen);
+    }
+    json_free(root);
+    return rc;
+}
+
+int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
+{
+    const char *frozen = chain_frozen(disk);
+    struct file_id id;
+    int rc;
+
+    if (!disk->target)
+        return xlsnap_fail(err, XLSNAP_INVALID, "it has no target");
+    rc = file_id(frozen, &id, err);
+    if (!rc && file_id_equal(&id, &disk->id))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' and '%s' are the same file: the frozen one "
+                           "is in use as the disk",
+                           disk->path, frozen);
+    if (!rc)
+        rc = chain_check_place(disk, err);
+    if (!rc)
+        rc = prove_not_written(op, frozen, &id, err);
+    return rc ? rc : prove_image(disk, frozen, err);
+}
+
+/* What the guest wrote since gets another name, where it is to be kept. */
+static int chain_keep(struct op *op, struct disk *disk,
+                      struct xlsnap_error *err)
+{
+    cleanup_free char *name = discarded_name(op, disk);
+
+    if (!chain_name_exists(disk->path) ||
+        (!op->pending.keep && !active_is_precious(disk)))
+        return 0;
+    /* It is there already when this is done again after a crash. */
+    if (!link(disk->path, name)) {
+        handle_log(op->xs, XTL_NOTICE, "disk '%s': what it was is kept as '%s'",
+                   disk->vdev, name);
+        return file_fsync_dir_of(name, err);
+    }
+    return errno == EEXIST ? 0
+                           : xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                               "cannot link '%s' to '%s'",
+                                               disk->path, name);
+}
+
+/* A fresh overlay on the frozen file takes the name of the active one. */
+int chain_revert(struct op *op, struct disk *disk, struct xlsnap_error *err)
+{
+    cleanup_free char *tmp = disk_temporary(op, disk);
+    cleanup_free char *frozen = chain_is_external(disk)
+                                    ? xstrdup(disk->target)
+                                    : realpath(disk->source, NULL);
+    const char *like = chain_name_exists(disk->path) ? disk->path : frozen;
+    int rc = chain_prove(op, disk, err);
+
+    if (!rc && !frozen)
+        rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "'%s'", disk->source);
+    if (!rc)
+        rc = chain_keep(op, disk, err);
+    if (!rc)
+        rc = chain_make_overlay(disk, tmp, frozen, like, err);
+    if (!rc && rename(tmp, disk->path))
+        rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                               "cannot rename '%s' to '%s'", tmp, disk->path);
+    return rc ? rc : file_fsync_dir_of(disk->path, err);
+}

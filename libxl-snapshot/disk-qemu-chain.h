@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of external snapshots and overlays share: disk-qemu-chain.c
+ * makes and undoes them, disk-qemu-commit.c merges an overlay into its base
+ * for the undo, disk-qemu-chain-revert.c goes back.
+ */
+#ifndef XLSNAP_DISK_QEMU_CHAIN_H
+#define XLSNAP_DISK_QEMU_CHAIN_H
+
+#include "disk-qemu.h"
+
+/* External: the disk's name stays.  Else an overlay, libvirt's external. */
+bool chain_is_external(const struct disk *disk);
+/* The name of the frozen file. */
+const char *chain_frozen(const struct disk *disk);
+/* Is the file of that name this one? */
+bool chain_name_is(const char *path, const struct file_id *id);
+bool chain_name_exists(const char *path);
+/* Refuses a disk beside which nothing can be made. */
+int chain_check_place(const struct disk *disk, struct xlsnap_error *err);
+/*
+ * Makes an empty overlay on `base` at `file`, durable, with owner, mode and
+ * attributes of the file `like`.
+ */
+int chain_make_overlay(const struct disk *disk, const char *file,
+                       const char *base, const char *like,
+                       struct xlsnap_error *err);
+
+/* ---- disk-qemu-commit.c ---- */
+
+/*
+ * Merges the overlay, which QEMU writes to, into its base while the guest
+ * runs, and gives the base the disk's name back.
+ */
+int chain_commit_live(struct op *op, struct disk *disk,
+                      struct xlsnap_error *err);
+/*
+ * Ends a job that a killed tool has left, in whatever status: the guest's I/O
+ * may be waiting for it.  The disk's names decide which way.
+ */
+int chain_commit_end(struct op *op, struct disk *disk,
+                     struct xlsnap_error *err);
+/* The same merge by qemu-img, while nobody has the files open. */
+int chain_commit_offline(const char *overlay, struct xlsnap_error *err);
+
+/* ---- disk-qemu-chain-revert.c ---- */
+
+qemu_disk_fn chain_prove, chain_revert;
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Merging an overlay into its base: the undo of a switch.
+ *
+ * While the guest runs it is a block-commit of QEMU's, ended by hand.  In the
+ * status "pending" QEMU holds the guest's I/O, and overlay and base are the
+ * same: the moment to give the base its name back.  A tool that dies there
+ * leaves the guest waiting; so the guard lives through an undo, too, and ends
+ * the job.
+ */
+#include "disk-qemu-chain.h"
+#include "run.h"
+#include "util.h"
+
+#define COMMIT_TIMEOUT_MS 300000
+#define COMMIT_END_MS 30000
+#define COMMIT_IMG_TIMEOUT_MS INT32_MAX
+
+static char *commit_job(const struct disk *disk)
+{
+    return xasprintf("xl-snapshot-%s", disk->vdev);
+}
+
+/* Status of our job, to be freed; NULL: there is none.  *failed_r: its error. */
+static char *commit_status(struct op *op, const struct disk *disk,
+                           char **failed_r, struct xlsnap_error *err)
+{
+    cleanup_free char *id = commit_job(disk);
+    struct json *reply = NULL;
+    char *status = NULL;
+
+    if (qemu_session(op, err) ||
+        qmp_command(op->qmp, "query-jobs", NULL, QEMU_TRANSACTION_TIMEOUT_MS,
+                    &reply, err))
+        return NULL;
+    for (size_t i = 0; i < json_array_len(qmp_result(reply)); i++) {
+        const struct json *job = json_array_at(qmp_result(reply), i);
+        const char *job_id = json_get_string(job, "id");
+
+        if (!job_id || strcmp(job_id, id))
+            continue;
+        status = xstrdup(json_get_string(job, "status"));
+        if (failed_r)
+            *failed_r = xstrdup(json_get_string(job, "error"));
+    }
+    json_free(reply);
+    return status;
+}
+
+static int commit_tell(struct op *op, const struct disk *disk,
+                       const char *command, struct xlsnap_error *err)
+{
+    cleanup_free char *id = commit_job(disk);
+    struct json_writer *w = json_writer_new(false);
+    cleanup_free char *arguments = NULL;
+    int rc = qemu_session(op, err);
+
+    json_open_object(w, NULL);
+    json_put_string(w, "id", id);
+    json_close_object(w);
+    arguments = json_writer_finish(w);
+    return rc ? rc
+              : qmp_command(op->qmp, command, arguments,
+                            QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
+}
+
+/* Waits for a status; a job that has ended instead is an error. */
+static int commit_wait(struct op *op, const struct disk *disk,
+                       const char *wanted, int timeout_ms,
+                       struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + timeout_ms;
+
+    do {
+        cleanup_free char *failed = NULL;
+        cleanup_free char *status = commit_status(op, disk, &failed, err);
+
+        if (!status)
+            return err->code ? -err->code
+                             : xlsnap_fail(err, XLSNAP_FAILED,
+                                           "disk '%s': the commit has vanished",
+                                           disk->vdev);
+        if (!strcmp(status, wanted))
+            return 0;
+        if (!strcmp(status, "concluded"))
+            return xlsnap_fail(err, XLSNAP_FAILED,
+                               "disk '%s': the commit failed: %s", disk->vdev,
+                               failed ? failed : "no reason given");
+        usleep(2000);
+    } while (now_ms() < deadline);
+    return xlsnap_fail(err, XLSNAP_FAILED,
+                       "disk '%s': the commit does not come to its end (the "
+                       "guest may write faster than it can be copied)",
+                       disk->vdev);
+}
+
+/*
+ * Is this node, one of query-named-block-nodes, what was the disk before?  In
+ * a QEMU that was started since, it has no name that we know, and is found by
+ * its file, which that QEMU has opened under the name it has now.
+ */
+static bool commit_is_base(const struct json *node, const struct disk *disk,
+                           const char *top)
+{
+    const char *name = json_get_string(node, "node-name");
+    const char *driver = json_get_string(node, "drv");
+    const char *file = json_get_string(node, "file");
+
+    if (!name || !driver || !file || !strcmp(name, top))
+        return false;
+    return (disk->node && !strcmp(name, disk->node)) ||
+           (name[0] == '#' && !strcmp(driver, qemu_format(disk->format)) &&
+            file[0] == '/' && chain_name_is(file, &disk->id));
+}
+
+/* Names of the nodes, to be freed, of the overlay and of its base. */
+static int commit_find(struct op *op, const struct disk *disk, char **top_r,
+                       char **base_r, struct xlsnap_error *err)
+{
+    struct json *blocks = NULL, *nodes = NULL;
+    const struct json *top;
+    int rc = qemu_query_block(op, &blocks, err);
+
+    if (!rc) {
+        top = qemu_find_node(qmp_result(blocks), disk, err);
+        *top_r = top ? xstrdup(json_get_string(top, "node-name")) : NULL;
+        rc = top ? 0 : -err->code;
+    }
+    if (!rc)
+        rc = qmp_command(op->qmp, "query-named-block-nodes", "{\"flat\": true}",
+                         QEMU_TRANSACTION_TIMEOUT_MS, &nodes, err);
+    for (size_t i = 0; !rc && i < json_array_len(qmp_result(nodes)); i++) {
+        const struct json *node = json_array_at(qmp_result(nodes), i);
+
+        if (!*base_r && commit_is_base(node, disk, *top_r))
+            *base_r = xstrdup(json_get_string(node, "node-name"));
+    }
+    if (!rc && !*base_r)
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "disk '%s': QEMU has no node below '%s'", disk->vdev,
+                         *top_r);
+    json_free(blocks);
+    json_free(nodes);
+    return rc;
+}
+
+static int commit_start(struct op *op, const struct disk *disk,
+                        struct xlsnap_error *err)
+{
+    cleanup_free char *top = NULL, *base = NULL, *id = commit_job(disk);
+    cleanup_free char *arguments = NULL;
+    struct json_writer *w;
+    int rc = commit_find(op, disk, &top, &base, err);
+
+    if (rc)
+        return rc;
+    w = json_writer_new(false);
+    json_open_object(w, NULL);
+    json_put_string(w, "job-id", id);
+    json_put_string(w, "device", top);
+    json_put_string(w, "base-node", base);
+    json_put_bool(w, "auto-finalize", false);
+    json_put_bool(w, "auto-dismiss", false);
+    json_close_object(w);
+    arguments = json_writer_finish(w);
+    return qmp_command(op->qmp, "block-commit", arguments,
+                       QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
+}
+
+/*
+ * In the status "pending" QEMU holds the guest's I/O, and overlay and base are
+ * the same: the moment to give the base its name back.
+ */
+static int commit_names(struct op *op, struct disk *disk,
+                        struct xlsnap_error *err)
+{
+    if (!chain_is_external(disk))
+        return domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
+                                 disk->format, err);
+    if (rename(disk->target, disk->path))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot rename '%s' to '%s'", disk->target,
+                                 disk->path);
+    return file_fsync_dir_of(disk->path, err);
+}
+
+/* Ends a job in whatever status, the disk's names deciding which way. */
+int chain_commit_end(struct op *op, struct disk *disk, struct xlsnap_error *err)
+{
+    cleanup_free char *status = commit_status(op, disk, NULL, err);
+    bool back = chain_is_external(disk) && chain_name_is(disk->path, &disk->id);
+    int rc = 0;
+
+    if (!status)
+        return err->code ? -err->code : 0;
+    if (!strcmp(status, "pending") && back)
+        rc = commit_tell(op, disk, "job-finalize", err);
+    else if (strcmp(status, "concluded"))
+        rc = commit_tell(op, disk, "job-cancel", err);
+    if (!rc)
+        rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
+    return rc ? rc : commit_tell(op, disk, "job-dismiss", err);
+}
+
+int chain_commit_live(struct op *op, struct disk *disk,
+                      struct xlsnap_error *err)
+{
+    struct xlsnap_error ignored = { 0 };
+    int rc = commit_start(op, disk, err);
+
+    if (rc)
+        return rc;
+    rc = commit_wait(op, disk, "ready", COMMIT_TIMEOUT_MS, err);
+    if (!rc)
+        rc = commit_tell(op, disk, "job-complete", err);
+    if (!rc)
+        rc = commit_wait(op, disk, "pending", COMMIT_END_MS, err);
+    if (!rc)
+        rc = commit_names(op, disk, err);
+    if (!rc)
+        rc = commit_tell(op, disk, "job-finalize", err);
+    if (!rc)
+        rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
+    if (!rc)
+        rc = commit_tell(op, disk, "job-dismiss", err);
+    if (rc)
+        chain_commit_end(op, disk, &ignored);
+    return rc;
+}
+
+int chain_commit_offline(const char *overlay, struct xlsnap_error *err)
+{
+    cleanup_free char *image = qemu_img_arg(overlay, "qcow2");
+    const char *argv[] = { "qemu-img", "commit", "-q", "-d", image, NULL };
+
+    return run_ok(argv, COMMIT_IMG_TIMEOUT_MS, err);
+}
