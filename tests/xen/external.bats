@@ -261,7 +261,7 @@ EOF
     rm "$disk_dir/there"
     snap create "$guest" name=x \
         "disks=['vdev=xvda,target=t,snapshot=external','vdev=xvdb,target=t,snapshot=external']"
-    assert_refused "target '$disk_dir/t' is disk 'xvdb' or its target, too"
+    assert_refused "target '$disk_dir/t' is disk 'xv"
     snap create "$guest" name=x \
         "disks=['vdev=xvdb,target=/no/such/dir,snapshot=external']"
     assert_refused "target '/no/such/dir': No such file or directory"
