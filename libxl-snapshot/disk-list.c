@@ -11,19 +11,31 @@
 
 #include "disk.h"
 #include "op.h"
+#include "tapdisk.h"
 #include "util.h"
+
+#define TAPDISK_SCRIPT "block-tap"
+
+/* The file or device that the configuration's text names. */
+static const char *disk_file(const char *source)
+{
+    const char *file = tapdisk_file(source);
+
+    return file ? file : source;
+}
 
 /* ---- create: the domain's disks ---- */
 
 static int disk_identify(struct disk *disk, struct xlsnap_error *err)
 {
-    int rc = file_id(disk->source, &disk->id, err);
+    const char *file = disk_file(disk->source);
+    int rc = file_id(file, &disk->id, err);
 
     if (!rc) {
-        disk->path = realpath(disk->source, NULL);
+        disk->path = realpath(file, NULL);
         if (!disk->path)
             rc = xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
-                                   "cannot resolve '%s'", disk->source);
+                                   "cannot resolve '%s'", file);
     }
     if (rc) {
         err->code = XLSNAP_REFUSED;
@@ -41,20 +53,65 @@ static libxl_disk_backend disk_running_backend(const libxl_device_disk *list,
     return LIBXL_DISK_BACKEND_UNKNOWN;
 }
 
+static bool disk_has_script(const libxl_device_disk *d, const char *name)
+{
+    const char *slash = d->script ? strrchr(d->script, '/') : NULL;
+
+    return d->script && !strcmp(slash ? slash + 1 : d->script, name);
+}
+
+/* A VHD image that tapdisk serves; libxl calls it a raw "phy" disk. */
+static bool disk_is_tapdisk(const libxl_device_disk *d)
+{
+    return disk_has_script(d, TAPDISK_SCRIPT) && tapdisk_file(d->pdev_path);
+}
+
+static libxl_disk_format disk_format(const libxl_device_disk *d)
+{
+    return disk_is_tapdisk(d) ? LIBXL_DISK_FORMAT_VHD : d->format;
+}
+
+static int disk_refuse_script(const libxl_device_disk *d,
+                              struct xlsnap_error *err)
+{
+    if (!d->script || disk_is_tapdisk(d))
+        return 0;
+    if (disk_has_script(d, TAPDISK_SCRIPT))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': of what script '%s' attaches, only VHD "
+                           "images ('vhd:/path') can be snapshotted, not '%s'",
+                           d->vdev, d->script, d->pdev_path);
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "disk '%s' is attached by script '%s', which this "
+                       "version does not know",
+                       d->vdev, d->script);
+}
+
+/*
+ * From Xen 4.19 on tapdisk can be a backend of its own (tapback), with no
+ * "vhd:" in the path to know the disk by later, and it was never tried here.
+ */
 static int disk_refuse_elsewhere(const libxl_device_disk *d,
+                                 libxl_disk_backend backend,
                                  struct xlsnap_error *err)
 {
+    int rc;
+
     if (d->backend_domid || d->backend_domname)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s' is served by a driver domain, out of "
                            "reach from here",
                            d->vdev);
-    if (d->script)
+    if (backend == LIBXL_DISK_BACKEND_TAP)
         return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s' is attached by script '%s', which this "
-                           "version does not know",
-                           d->vdev, d->script);
-    if (d->pdev_path[0] != '/')
+                           "disk '%s' is served by tapback (backendtype=tap), "
+                           "which this version does not know; with "
+                           "script=block-tap,target=vhd:%s it would be",
+                           d->vdev, d->pdev_path);
+    rc = disk_refuse_script(d, err);
+    if (rc)
+        return rc;
+    if (d->pdev_path[0] != '/' && !disk_is_tapdisk(d))
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s': '%s' is no file or device of this host; "
                            "what is behind the network (NBD, RBD, iSCSI...) "
@@ -71,7 +128,7 @@ static void snap_disk_fill(struct xlsnap_snapshot *full,
     struct xlsnap_disk *disk = xlsnap_snapshot_add_disk(full);
 
     disk->vdev = xstrdup(d->vdev);
-    disk->format = xstrdup(libxl_disk_format_to_string(d->format));
+    disk->format = xstrdup(libxl_disk_format_to_string(disk_format(d)));
     disk->source = xstrdup(d->pdev_path);
     disk->method = asked ? asked->method : XLSNAP_METHOD_DEFAULT;
     disk->target = asked ? xstrdup(asked->target) : NULL;
@@ -100,13 +157,13 @@ static int disk_add(struct op *op, const struct xlsnap_disk *snap_disk,
                     struct xlsnap_error *err)
 {
     struct disk *disk;
-    int rc = disk_refuse_elsewhere(d, err);
+    int rc = disk_refuse_elsewhere(d, backend, err);
 
     if (rc)
         return rc;
     disk = disk_new(op, snap_disk);
-    disk->format = d->format;
-    disk->backend = backend;
+    disk->format = disk_format(d);
+    disk->backend = disk_is_tapdisk(d) ? LIBXL_DISK_BACKEND_TAP : backend;
     disk->direct_io_safe = d->direct_io_safe;
     /* By default a writable one has it: libxl__device_disk_setdefault. */
     disk->discard = libxl_defbool_is_default(d->discard_enable) ||
@@ -123,7 +180,7 @@ static int disk_check_asked(const struct xlsnap_disk *asked,
                             const libxl_device_disk *d, bool force,
                             struct xlsnap_error *err)
 {
-    const char *format = libxl_disk_format_to_string(d->format);
+    const char *format = libxl_disk_format_to_string(disk_format(d));
 
     if (asked->method == XLSNAP_METHOD_NO && !force)
         return xlsnap_fail(err, XLSNAP_REFUSED,
@@ -249,7 +306,7 @@ static int disk_find_active(struct disk *disk, struct xlsnap_error *err)
 {
     const char *active = disk->method == XLSNAP_METHOD_OVERLAY && disk->target
                              ? disk->target
-                             : disk->source;
+                             : disk_file(disk->source);
     cleanup_free char *dir = xstrdup(active);
     cleanup_free char *real = NULL;
 
@@ -276,7 +333,8 @@ static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
     struct disk *disk = disk_new(op, s);
     int rc;
 
-    /* At a revert nobody serves it; by format it was QEMU or blkback. */
+    /* At a revert nobody serves it; by format it was QEMU or blkback, or
+     * tapdisk by its name. */
     if (libxl_disk_format_from_string(
             s->source_format ? s->source_format : s->format, &disk->format))
         return xlsnap_fail(err, XLSNAP_INVALID,
@@ -286,6 +344,8 @@ static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
                             disk->method != XLSNAP_METHOD_OVERLAY
                         ? LIBXL_DISK_BACKEND_PHY
                         : LIBXL_DISK_BACKEND_QDISK;
+    if (tapdisk_file(disk->source))
+        disk->backend = LIBXL_DISK_BACKEND_TAP;
     rc = disk_find_active(disk, err);
     if (rc)
         err->code = XLSNAP_REFUSED;

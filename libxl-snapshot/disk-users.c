@@ -10,6 +10,7 @@
 
 #include "disk.h"
 #include "op.h"
+#include "tapdisk.h"
 #include "util.h"
 
 #define UNUSED_TIMEOUT_MS 60000
@@ -23,10 +24,13 @@ static const struct disk *disks_used_by(struct op *op, uint32_t domid)
 
     for (int i = 0; list && i < n && !used; i++) {
         struct xlsnap_error ignored = { 0 };
+        const char *path = list[i].pdev_path;
         struct file_id id;
 
-        if (list[i].pdev_path && *list[i].pdev_path &&
-            !file_id(list[i].pdev_path, &id, &ignored))
+        /* libxl has cut "vhd:" off, as far as it is known. */
+        if (tapdisk_file(path))
+            path = tapdisk_file(path);
+        if (path && *path && !file_id(path, &id, &ignored))
             used = disks_find_id(op, &id);
     }
     if (list)
@@ -59,15 +63,24 @@ static int disks_check_domains(struct op *op, const uint32_t *own,
     return rc;
 }
 
-static int disks_check_processes(struct op *op, pid_t except,
+/* The process that serves the disk to its own domain. */
+static pid_t disk_server(const struct disk *disk, pid_t qemu)
+{
+    return disk->backend == LIBXL_DISK_BACKEND_TAP ? tapdisk_pid(disk->source)
+                                                   : qemu;
+}
+
+/* `own`: that domain runs, and its servers are no strangers. */
+static int disks_check_processes(struct op *op, pid_t except, bool own,
                                  struct xlsnap_error *err)
 {
     for (size_t i = 0; i < op->n_disks; i++) {
         const struct disk *disk = &op->disks[i];
+        pid_t server = own ? disk_server(disk, except) : except;
         pid_t pid = 0;
 
-        if ((disk->id.ino && file_users(&disk->id, except, &pid)) ||
-            (disk->made.ino && file_users(&disk->made, except, &pid)))
+        if ((disk->id.ino && file_users(&disk->id, server, &pid)) ||
+            (disk->made.ino && file_users(&disk->made, server, &pid)))
             return xlsnap_fail(err, XLSNAP_REFUSED,
                                "disk '%s' ('%s') is open in process %d",
                                disk->vdev, disk->source, (int)pid);
@@ -121,7 +134,7 @@ int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
     int rc = disks_check_domains(op, own, err);
 
     if (!rc)
-        rc = disks_check_processes(op, except, err);
+        rc = disks_check_processes(op, except, own, err);
     /* A running domain of ours is such a user. */
     return rc || own ? rc : disks_check_kernel(op, err);
 }
@@ -134,7 +147,7 @@ int disks_wait_unused(struct op *op, struct xlsnap_error *err)
     do {
         struct xlsnap_error current = { 0 };
 
-        rc = disks_check_processes(op, 0, &current);
+        rc = disks_check_processes(op, 0, false, &current);
         if (!rc)
             rc = disks_check_kernel(op, &current);
         if (rc && now_ms() >= deadline)

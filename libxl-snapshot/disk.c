@@ -17,6 +17,7 @@
  * last, because undoing it is the most work.
  */
 static const struct disk_driver *const drivers[] = {
+    &disk_vhd, /* before disk_copy, which takes any VHD */
     &disk_copy,
     &disk_qemu,
 };

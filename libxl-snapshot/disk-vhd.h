@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* VHD images that tapdisk serves: what the two files of this driver share. */
+#ifndef XLSNAP_DISK_VHD_H
+#define XLSNAP_DISK_VHD_H
+
+#include "disk.h"
+#include "tapdisk.h"
+
+/* Chains get slow, and XenServer ends them here, too. */
+#define VHD_DEPTH_MAX 30
+
+/* Is the file of that name this one? */
+bool vhd_name_is(const char *path, const struct file_id *id);
+bool vhd_name_exists(const char *path);
+/* Another name for the same file, durably. */
+int vhd_link(const char *from, const char *to, struct xlsnap_error *err);
+/* The new name replaces what has it, durably. */
+int vhd_rename(const char *from, const char *to, struct xlsnap_error *err);
+/* An empty child of `parent`, on disk, its owner and mode as `like`'s. */
+int vhd_make_child(const char *child, const char *parent, const char *like,
+                   struct xlsnap_error *err);
+/* TARGET must be in the disk's directory, where images can be made. */
+int vhd_check_place(const struct disk *disk, struct xlsnap_error *err);
+
+/* disk-vhd-undo.c */
+disk_fn vhd_rescue;
+disk_fn vhd_remove;
+/* disk-vhd-revert.c */
+disk_fn vhd_prove;
+disk_fn vhd_unused;
+disk_fn vhd_revert;
+
+#endif
