@@ -58,7 +58,9 @@ static int prove_image(struct disk *disk, const char *frozen,
             json_path(image, "format-specific", "data", NULL);
 
         disk->virtual_size = json_get_int(image, "virtual-size", 0);
-        if (json_get_bool(data, "corrupt", false) || !disk->virtual_size)
+        if (!disk->virtual_size)
+            rc = xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is empty", frozen);
+        else if (json_get_bool(data, "corrupt", false))
             rc = xlsnap_fail(err, XLSNAP_REFUSED,
                              "'%s' is marked as corrupt (see 'qemu-img "
                              "check')",

@@ -151,7 +151,8 @@ static int check_backing_name(const struct disk *disk, const struct json *image,
 {
     const char *backing = json_get_string(image, "backing-filename");
 
-    if (!backing || backing[0] == '/' || strchr(backing, ':') ||
+    if (!backing || backing[0] == '/' ||
+        backing[strcspn(backing, ":/")] == ':' ||
         same_dir(disk->source, disk->target))
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,

@@ -53,6 +53,11 @@ static int qemu_check_disk(struct op *op, struct disk *disk,
 
     if (!entry)
         return -err->code;
+    if (!json_get_string(entry, "drv") ||
+        strcmp(json_get_string(entry, "drv"), qemu_format(disk->format)))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': QEMU does not serve '%s' as %s",
+                           disk->vdev, disk->source, qemu_format(disk->format));
     if (!file_is_open_in(&disk->id, op->dom.qemu_pid))
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s': '%s' is not the file that QEMU (pid "

@@ -263,8 +263,10 @@ int file_copy_attributes(const char *from, const char *to,
                                  "cannot examine '%s'", from);
     /* A device's mode says nothing of a file's, but its owner does. */
     if (out < 0 || fchown(out, st.st_uid, st.st_gid) ||
-        file_drop_acl(in, out) || fchmod(out, st.st_mode & 07777) ||
-        (S_ISREG(st.st_mode) && file_copy_xattrs(in, out)))
+        (S_ISREG(st.st_mode) &&
+         (file_drop_acl(in, out) || fchmod(out, st.st_mode & 07777) ||
+          file_copy_xattrs(in, out))) ||
+        (!S_ISREG(st.st_mode) && fchmod(out, 0600)))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot give '%s' owner and mode of '%s'", to,
                                  from);

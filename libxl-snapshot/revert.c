@@ -283,12 +283,24 @@ static int revert_check_same_vdevs(struct op *op, struct xlsnap_error *err)
                                "disk '%s' was attached after the snapshot and "
                                "would be gone (--force permits it)",
                                c->disks[i].vdev);
-    for (size_t i = 0; i < op->snap.n_disks; i++)
-        if (!config_find_disk(c, op->snap.disks[i].vdev))
+    for (size_t i = 0; i < op->snap.n_disks; i++) {
+        const struct xlsnap_disk *disk = &op->snap.disks[i];
+        const libxl_device_disk *d = config_find_disk(c, disk->vdev);
+
+        if (!d)
             return xlsnap_fail(err, XLSNAP_REFUSED,
                                "disk '%s' was detached after the snapshot and "
                                "would be back (--force permits it)",
-                               op->snap.disks[i].vdev);
+                               disk->vdev);
+        if (disk->method != XLSNAP_METHOD_NO && d->pdev_path &&
+            strcmp(d->pdev_path, snap_disk_active(disk)))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s' has become '%s' since; going back "
+                               "rewrites '%s', which a later snapshot may have "
+                               "frozen and would lose (--force permits it)",
+                               disk->vdev, d->pdev_path,
+                               snap_disk_active(disk));
+    }
     return 0;
 }
 

@@ -184,8 +184,12 @@ frozen_sums()
     assert_status 0
     assert_scanned
     assert_runs_on two
-    # The running domain has other disks than the first snapshot's now.
+    # What the first one's overlay is has been frozen by the second.
     snap revert "$guest" name=one
+    assert_status 4
+    assert_says "disk 'xvda' has become '$disk_dir/a-two.qcow2' since"
+    assert_sound
+    snap revert -f "$guest" name=one
     assert_status 0
     assert_scanned
     assert_runs_on one
