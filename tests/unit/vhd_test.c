@@ -19,6 +19,52 @@ static struct disk_group vhd_group = { .driver = &disk_vhd, .disks = &disk };
 static char path_before[4096];
 static bool served;
 
+/* libxl's list of a running domain's disks, as 4.17 gives it. */
+static struct {
+    libxl_disk_backend backend;
+    const char *path;
+} running;
+
+libxl_device_disk *libxl_device_disk_list(libxl_ctx *ctx, uint32_t domid,
+                                          int *num)
+{
+    libxl_device_disk *found = xcalloc(1, sizeof(*found));
+
+    libxl_device_disk_init(found);
+    found->vdev = xstrdup("xvda");
+    found->backend = running.backend;
+    found->pdev_path = xstrdup(running.path);
+    *num = 1;
+    return found;
+}
+
+void libxl_device_disk_list_free(libxl_device_disk *disks, int num)
+{
+    for (int i = 0; i < num; i++)
+        libxl_device_disk_dispose(&disks[i]);
+    free(disks);
+}
+
+libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *num)
+{
+    libxl_dominfo *domain = xcalloc(1, sizeof(*domain));
+
+    libxl_dominfo_init(domain);
+    domain->domid = 7;
+    *num = 1;
+    return domain;
+}
+
+void libxl_dominfo_list_free(libxl_dominfo *domains, int num)
+{
+    free(domains);
+}
+
+char *libxl_domid_to_name(libxl_ctx *ctx, uint32_t domid)
+{
+    return xstrdup("other");
+}
+
 /* ---- what is there ---- */
 
 static void write_data(const char *file, const char *text)
@@ -953,6 +999,123 @@ static void a_disk_that_tapdisk_has_is_in_use(void **state)
     call(disk_vhd.unused);
 }
 
+/* ---- which disks they are ---- */
+
+static libxl_device_disk *configure(const char *script, const char *path)
+{
+    libxl_domain_config *c = &op.dom.config;
+
+    op.dom.name = xstrdup("web1");
+    c->disks = xcalloc(1, sizeof(*c->disks));
+    c->num_disks = 1;
+    libxl_device_disk_init(&c->disks[0]);
+    c->disks[0].vdev = xstrdup("xvda");
+    c->disks[0].pdev_path = xstrdup(path);
+    c->disks[0].format = LIBXL_DISK_FORMAT_RAW;
+    c->disks[0].readwrite = 1;
+    c->disks[0].script = xstrdup(script);
+    running.backend = LIBXL_DISK_BACKEND_PHY;
+    return &c->disks[0];
+}
+
+static void a_disk_of_block_tap_is_taken(void **state)
+{
+    cleanup_free char *path = in_dir("a.vhd");
+    cleanup_free char *source = xasprintf("vhd:%s", path);
+    struct xlsnap_error err = { 0 };
+
+    put("a.vhd", "");
+    configure("/etc/xen/scripts/block-tap", source);
+    if (disks_from_domain(&op, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(op.n_disks, 1);
+    assert_string_equal(op.disks[0].source, source);
+    assert_string_equal(op.disks[0].path, path);
+    assert_is("a.vhd", &op.disks[0].id);
+    assert_int_equal(op.disks[0].format, LIBXL_DISK_FORMAT_VHD);
+    assert_int_equal(op.disks[0].backend, LIBXL_DISK_BACKEND_TAP);
+    assert_int_equal(op.disks[0].method, XLSNAP_METHOD_EXTERNAL);
+    assert_string_equal(op.groups[0].driver->name, "vhd");
+    assert_string_equal(op.snap.disks[0].format, "vhd");
+    assert_string_equal(op.snap.disks[0].source, source);
+}
+
+static void assert_not_taken(const char *message)
+{
+    struct xlsnap_error err = { 0 };
+
+    assert_int_equal(disks_from_domain(&op, &err), -XLSNAP_REFUSED);
+    assert_string_equal(err.msg, message);
+}
+
+static void what_else_block_tap_attaches_is_refused(void **state)
+{
+    configure("block-tap", "aio:/srv/a");
+    assert_not_taken("disk 'xvda': of what script 'block-tap' attaches, only "
+                     "VHD images ('vhd:/path') can be snapshotted, not "
+                     "'aio:/srv/a'");
+}
+
+static void a_vhd_of_another_script_is_refused(void **state)
+{
+    configure("block-tapdance", "vhd:/srv/a");
+    assert_not_taken("disk 'xvda' is attached by script 'block-tapdance', "
+                     "which this version does not know");
+}
+
+static void tapback_is_refused(void **state)
+{
+    configure(NULL, "/srv/a");
+    running.backend = LIBXL_DISK_BACKEND_TAP;
+    assert_not_taken("disk 'xvda' is served by tapback (backendtype=tap), "
+                     "which this version does not know; with "
+                     "script=block-tap,target=vhd:/srv/a it would be");
+}
+
+static void another_format_than_vhd_is_refused(void **state)
+{
+    struct xlsnap_disk *s = xlsnap_snapshot_add_disk(&op.snap);
+
+    s->vdev = xstrdup("xvda");
+    s->format = xstrdup("raw");
+    configure("block-tap", "vhd:/srv/a");
+    assert_not_taken("disk 'xvda' is of format vhd, not raw");
+}
+
+/* Whether libxl has cut its path at the colon or not. */
+static void the_domain_that_uses_a_disk_is_seen(void **state)
+{
+    static const char *const forms[] = { "%s", "vhd:%s" };
+    uint32_t own = 7;
+
+    use_served();
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+        cleanup_free char *path = xasprintf(forms[i], disk->path);
+        struct xlsnap_error err = { 0 };
+
+        running.path = path;
+        assert_int_equal(disks_check_unused(&op, 0, NULL, &err),
+                         -XLSNAP_REFUSED);
+        assert_non_null(strstr(err.msg, "is in use by domain 'other'"));
+        /* Of the domain itself; its tapdisk is no stranger. */
+        assert_int_equal(disks_check_unused(&op, 0, &own, &err), 0);
+        running.path = NULL;
+    }
+}
+
+static void a_stranger_beside_tapdisk_is_seen(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    uint32_t own = 7;
+    int fd;
+
+    use_served();
+    fd = open("a.vhd", O_RDWR | O_CLOEXEC);
+    assert_int_equal(disks_check_unused(&op, 0, &own, &err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "is open in process "));
+    close(fd);
+}
+
 #define VHD(f) cmocka_unit_test_setup_teardown(f, setup_vhd, teardown_vhd)
 
 int main(void)
@@ -1012,6 +1175,13 @@ int main(void)
         VHD(a_frozen_image_that_is_the_disk_is_refused),
         VHD(a_frozen_image_that_is_served_is_refused),
         VHD(a_disk_that_tapdisk_has_is_in_use),
+        VHD(a_disk_of_block_tap_is_taken),
+        VHD(what_else_block_tap_attaches_is_refused),
+        VHD(a_vhd_of_another_script_is_refused),
+        VHD(tapback_is_refused),
+        VHD(another_format_than_vhd_is_refused),
+        VHD(the_domain_that_uses_a_disk_is_seen),
+        VHD(a_stranger_beside_tapdisk_is_seen),
     };
     cleanup_free char *here = getcwd(NULL, 0);
 

@@ -35,22 +35,24 @@ fail_if_told()
     done <"$fake_dir/fail"
 }
 
-# hex FILE AT BYTES
+# hex FILE AT BYTES: sets $hex. In the lab every process costs: so od, and
+# results in variables.
 hex()
 {
-    dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" bs=4096 \
-        status=none | od -An -v -tx1 | tr -d ' \n'
+    hex=$(od -An -v -tx1 -w512 -j "$2" -N "$3" "$1" 2>/dev/null)
+    hex=${hex//[$' \n']/}
 }
 
 # The checksum of a footer in hex: not the sum of its bytes, itself left out.
+# Sets $checksum.
 footer_checksum()
 {
     local i sum=0
 
     for ((i = 0; i < 172; i += 2)); do
-        ((i >= 128 && i < 136)) || sum=$((sum + 0x${1:i:2}))
+        ((i >= 128 && i < 136)) || ((sum += 0x${1:i:2}))
     done
-    printf '%08x' $((~sum & 0xffffffff))
+    printf -v checksum '%08x' $((~sum & 0xffffffff))
 }
 
 # put_footer FILE AT TYPE SIZE UUID HIDDEN
@@ -62,7 +64,8 @@ put_footer()
         00000000 74617000 00010003 00000000
     printf -v f '%s%016x%016x03ff103f%08x00000000%s00%02x' "$f" "$4" "$4" \
         "$3" "$5" "$6"
-    f=${f:0:128}$(footer_checksum "$f")${f:136}
+    footer_checksum "$f"
+    f=${f:0:128}$checksum${f:136}
     while [ ${#f} -lt 1024 ]; do
         f+=0000000000000000
     done
@@ -75,15 +78,14 @@ put_footer()
 # Is there a footer? Sets f_type, f_size, f_uuid, f_hidden.
 get_footer()
 {
-    local f
-
-    f=$(hex "$1" "$2" 512)
-    [ "${f:0:16}" = 636f6e6563746978 ] || return
-    [ "${f:128:8}" = "$(footer_checksum "$f")" ] || return
-    f_size=$((0x${f:96:16}))
-    f_type=$((0x${f:120:8}))
-    f_uuid=${f:136:32}
-    f_hidden=$((0x${f:170:2}))
+    hex "$1" "$2" 86
+    [ "${hex:0:16}" = 636f6e6563746978 ] || return
+    footer_checksum "$hex"
+    [ "${hex:128:8}" = "$checksum" ] || return
+    f_size=$((0x${hex:96:16}))
+    f_type=$((0x${hex:120:8}))
+    f_uuid=${hex:136:32}
+    f_hidden=$((0x${hex:170:2}))
 }
 
 # put_text FILE: v_parent, v_parent_uuid, v_virgin, v_sum
@@ -116,20 +118,24 @@ load()
     return "$EINVAL"
 }
 
+# Where the loaded image has its footer.
 end_of()
 {
-    echo $((data_at + f_size))
+    end=$((data_at + f_size))
 }
 
-# The parent of the loaded image FILE, found from where that really is.
+# The parent of the loaded image FILE, found from where that really is. Sets
+# $parent.
 parent_of()
 {
-    local dir
+    local real=$1
 
-    dir=$(dirname "$(realpath "$1")")
+    if [ -L "$1" ] || [ "${1:0:1}" != / ]; then
+        real=$(realpath "$1")
+    fi
     case $v_parent in
-    ./*) echo "$dir/${v_parent#./}" ;;
-    *) realpath -m -s "$dir/$v_parent" ;;
+    ./*) parent=${real%/*}/${v_parent#./} ;;
+    *) parent=$(realpath -m -s "${real%/*}/$v_parent") ;;
     esac
 }
 

@@ -1,0 +1,296 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# VHD images of tapdisk (script=block-tap), frozen under a stable path, the
+# oracle writing all the while.
+#
+# tapdisk, tap-ctl and vhd-util are not in Debian: stand-ins in fakes/ take
+# their place. All else is real: Xen's block-tap script, xen-blkback, libxl.
+# So this proves what xl-snapshot does with the files and when, and that the
+# guest's data goes that way; of tapdisk itself it proves nothing.
+# Takes minutes.
+
+load helpers
+
+setup_file()
+{
+    export guest disk_a disk_b disk_dir gold_number
+    guest=$(basename "$BATS_TEST_FILENAME" .bats)
+    disk_dir=/var/lib/guests/$guest
+    disk_a=$disk_dir/a.vhd
+    disk_b=$disk_dir/b.vhd
+    install_fakes
+    rm -rf "$disk_dir" "${snapshots:?}/$guest"
+    mkdir -p "$disk_dir"
+    vhd-util create -n "$disk_a" -s 16
+    vhd-util create -n "$disk_b" -s 16
+    labguest start "$guest" --mem 112 --slots 128 \
+        --disk "$(spec "$disk_a" xvda)" --disk "$(spec "$disk_b" xvdb)"
+    snap create "$guest" name=gold
+    [ "$status" -eq 0 ] || fail "gold"
+    gold_number=$(newest)
+    listing >"$BATS_FILE_TMPDIR/files"
+}
+
+teardown_file()
+{
+    guest_end
+    rm -f /usr/local/sbin/tap-ctl /usr/local/sbin/vhd-util \
+        /usr/local/sbin/vhd.bash /etc/modprobe.d/fake-blktap.conf
+}
+
+teardown()
+{
+    rm -f /run/fake-tapdisk/fail
+}
+
+# block-tap runs "modprobe blktap", and finds tap-ctl on libxl's PATH.
+install_fakes()
+{
+    cp "$BATS_TEST_DIRNAME"/fakes/* /usr/local/sbin/
+    echo "install blktap /bin/true" >/etc/modprobe.d/fake-blktap.conf
+    rm -rf /run/fake-tapdisk
+    modprobe -a loop dm-mod
+}
+
+spec()
+{
+    echo "format=raw,vdev=$2,access=rw,script=block-tap,target=vhd:$1"
+}
+
+# What is there beside the snapshots' own directories; digests of frozen ones.
+listing()
+{
+    local file
+
+    for file in "$disk_dir"/* "$disk_dir"/.[!.]*; do
+        [ -e "$file" ] || continue
+        case $file in
+        *-gold*) sha256sum "$file" ;;
+        *) echo "$file" ;;
+        esac
+    done
+}
+
+assert_gold_only()
+{
+    assert_nothing_pending
+    listing | diff -u "$BATS_FILE_TMPDIR/files" - >&2 ||
+        fail "something is left, or changed"
+    [ "$(ls "$snapshots/$guest")" = gold ] || fail "a snapshot is left"
+}
+
+# parent CHILD NAME
+assert_parent()
+{
+    [ "$(vhd-util query -n "$1" -p)" = "$2" ] ||
+        fail "the parent of $1 is: $(vhd-util query -n "$1" -p)"
+}
+
+# tapdisk has that image open, and works.
+assert_served()
+{
+    local line pid
+
+    line=$(tap-ctl list -t vhd -f "$1")
+    pid=${line#pid=}
+    pid=${pid%% *}
+    case $line in
+    *" state=0 "*) ;;
+    *) fail "tapdisk is not at work: $line" ;;
+    esac
+    [ "/proc/$pid/fd/60" -ef "$1" ] || fail "tapdisk has another file open"
+}
+
+assert_back_at_gold()
+{
+    local n
+
+    n=$(newest)
+    [ "$n" -le $((gold_number + 60)) ] ||
+        fail "number $n is not back at $gold_number"
+}
+
+assert_refused()
+{
+    assert_status 4
+    assert_says "$1"
+    assert_sound
+    assert_gold_only
+}
+
+@test "the frozen image is TARGET, the disk's path is the guest's still" {
+    assert_served "$disk_a"
+    assert_served "$disk_b"
+    assert_parent "$disk_a" "$disk_dir/a-gold.vhd"
+    assert_parent "$disk_b" "$disk_dir/b-gold.vhd"
+    vhd-util check -n "$disk_dir/a-gold.vhd"
+    grep -q "format=vhd.*target=$disk_dir/a-gold.vhd.*source=vhd:$disk_a" \
+        "$snapshots/$guest/gold/snapshot.cfg"
+    xl list -l "$guest" | jq -e --arg p "vhd:$disk_a" \
+        '.[0].config.disks[0] | .pdev_path == $p and .format == "raw"'
+    assert_sound
+    assert_monitored
+    assert_gold_only
+}
+
+@test "revert, and again: the frozen images are never written" {
+    local i
+
+    for i in 1 2; do
+        labguest wait "$guest" $((gold_number + 70)) 120 >/dev/null
+        snap revert "$guest" name=gold
+        assert_status 0
+        assert_back_at_gold
+        assert_scanned
+        assert_served "$disk_a"
+        assert_parent "$disk_b" "$disk_dir/b-gold.vhd"
+        assert_gold_only
+    done
+    assert_monitored
+}
+
+@test "a snapshot of the snapshot, and back" {
+    local before
+
+    snapshot second
+    assert_parent "$disk_a" "$disk_dir/a-second.vhd"
+    assert_parent "$disk_dir/a-second.vhd" "$disk_dir/a-gold.vhd"
+    before=$(newest)
+    labguest wait "$guest" $((before + 50)) 120 >/dev/null
+    snap revert --keep "$guest" name=second
+    assert_status 0
+    [ "$(newest)" -lt $((before + 60)) ]
+    assert_scanned
+    vhd-util check -n "$disk_dir"/a.vhd-discarded-* -p
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    rm -r "$disk_dir"/*-discarded-* "$disk_dir"/*-second* \
+        "$snapshots/$guest/second"
+    assert_gold_only
+}
+
+@test "shutdown, and xl create with the unchanged config: the right images" {
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    [ -z "$(tap-ctl list)" ] || fail "a tapdisk is left: $(tap-ctl list)"
+    vhd-util check -n "$disk_a" -p
+    labguest start "$guest"
+    assert_scanned
+    assert_served "$disk_a"
+}
+
+@test "refused: no tools, a name that exists, another directory, paused" {
+    mv /usr/local/sbin/vhd-util /usr/local/sbin/hidden
+    snap create "$guest" name=x
+    mv /usr/local/sbin/hidden /usr/local/sbin/vhd-util
+    assert_refused "disk 'xvda': cannot run 'vhd-util': No such file or directory"
+    touch "$disk_dir/b-x.vhd"
+    snap create "$guest" name=x
+    rm "$disk_dir/b-x.vhd"
+    assert_refused "disk 'xvdb': target '$disk_dir/b-x.vhd' exists already"
+    snap create "$guest" name=x \
+        "disks=['vdev=xvda,target=/var/lib/guests/x.vhd,snapshot=external']"
+    assert_refused "a VHD image finds its parent by a name relative to its own directory"
+    snap create "$guest" name=x --internal
+    assert_refused "only qcow2 images that QEMU serves can hold an internal snapshot"
+}
+
+@test "another format than vhd is refused" {
+    snap create "$guest" name=x "disks=['vdev=xvda,format=raw']"
+    assert_refused "disk 'xvda' is of format vhd, not raw"
+}
+
+@test "a frozen image that is gone: refused before the destroy" {
+    local id
+
+    id=$(domid)
+    mv "$disk_dir/b-gold.vhd" "$disk_dir/hidden"
+    snap revert "$guest" name=gold
+    mv "$disk_dir/hidden" "$disk_dir/b-gold.vhd"
+    assert_refused "disk 'xvdb': "
+    [ "$(domid)" = "$id" ]
+}
+
+# fault STEP:WHEN COMMAND...
+fault()
+{
+    run --separate-stderr env XLSNAP_FAULT="$1" "$faulty" "${@:2}"
+}
+
+no_guard()
+{
+    ! pgrep -f "^xl-snapshot guard $guest " >/dev/null
+}
+
+# Undone, or finished by recover: the guest goes on, with all that it wrote.
+check_undo()
+{
+    fault "$1" create "$guest" name=try
+    [ "$status" -ne 0 ] || fail "$1: the fault had no effect"
+    until_true 60 no_guard || fail "$1: the guard stays"
+    snap recover "$guest"
+    assert_status 0 || fail "$1"
+    assert_sound || fail "$1"
+    assert_served "$disk_a" || fail "$1"
+    assert_served "$disk_b" || fail "$1"
+    if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
+        snap revert "$guest" name=gold
+        assert_status 0
+        rm -r "$snapshots/$guest/try" "$disk_dir"/*-try*
+    fi
+    assert_gold_only || fail "$1"
+    echo "# $1" >&3
+}
+
+@test "create: steps of the disks fail after they were done" {
+    local step
+
+    for step in disk-prepare memory-save disk-create domain-resume durable; do
+        check_undo "$step:after"
+    done
+    assert_scanned
+}
+
+@test "create: kill -9 before and after the steps of the disks" {
+    local where
+
+    for where in disk-prepare:kill-after disk-create:kill-before \
+        disk-create:kill-after disk-create:killall-after durable:kill-after; do
+        check_undo "$where"
+    done
+    assert_scanned
+}
+
+@test "create: tapdisk does not pause, or not open the new image: undone" {
+    local what
+
+    for what in "tap-ctl pause 5" "vhd-util snapshot 28"; do
+        echo "$what" >/run/fake-tapdisk/fail
+        snap create "$guest" name=try
+        assert_status 1 || [ "$status" -eq 5 ] || fail "$what"
+        rm /run/fake-tapdisk/fail
+        snap recover "$guest"
+        assert_status 0
+        assert_sound
+        assert_gold_only
+        assert_served "$disk_a"
+    done
+    assert_scanned
+}
+
+@test "revert: fails and kill -9 after the switch of the disks; recover" {
+    local where
+
+    for where in disk-revert:after disk-revert:kill-after \
+        domain-destroy:kill-after no-return:kill-after; do
+        fault "$where" revert "$guest" name=gold
+        [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+        snap recover "$guest"
+        assert_status 0 || fail "$where"
+        assert_scanned || fail "$where"
+        assert_served "$disk_a" || fail "$where"
+        assert_gold_only || fail "$where"
+    done
+}
