@@ -17,6 +17,7 @@
  * last, because undoing it is the most work.
  */
 static const struct disk_driver *const drivers[] = {
+    &disk_lvm,
     &disk_vhd, /* before disk_copy, which takes any VHD */
     &disk_copy,
     &disk_qemu,
@@ -145,9 +146,10 @@ int disks_rescue(struct op *op, struct xlsnap_error *err)
 
         if (!rescue || !rescue(op, &op->groups[i], &one))
             continue;
-        if (!rc)
+        if (!rc) {
             *err = one;
-        rc = -one.code;
+            rc = -one.code;
+        }
     }
     return rc;
 }

@@ -112,6 +112,7 @@ struct disk_driver {
 };
 
 /* In the order in which they are called in the pause. */
+extern const struct disk_driver disk_lvm;
 extern const struct disk_driver disk_vhd;
 extern const struct disk_driver disk_copy;
 extern const struct disk_driver disk_qemu; /* last: disk-qemu.c */

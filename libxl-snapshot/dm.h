@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Device mapper: what the kernel says of a mapped device, by ioctl on
+ * /dev/mapper/control (linux/dm-ioctl.h).  Cheap enough to be polled, and
+ * needs no program, so that it works while LVM does not.
+ */
+#ifndef XLSNAP_DM_H
+#define XLSNAP_DM_H
+
+#include <sys/types.h>
+
+#include "error.h"
+
+struct dm_info {
+    char name[128];
+    char uuid[129]; /* of LVM's: "LVM-", VG's and LV's; then "-LAYER", maybe */
+    unsigned open;  /* how many have it open, the kernel's users included */
+    bool suspended;
+};
+
+/*
+ * -XLSNAP_FAILED; errnum is ENXIO when there is no such mapped device, another
+ * kind of device included.
+ */
+int dm_look(dev_t dev, struct dm_info *info_r, struct xlsnap_error *err);
+/*
+ * The type and the parameters of the device's only target, in a line to be
+ * freed: "snapshot 253:7 253:8 P 8".  A device of several targets is an error.
+ */
+int dm_table(dev_t dev, char **line_r, struct xlsnap_error *err);
+/* The same of its status: "snapshot 96/32768 16". */
+int dm_status(dev_t dev, char **line_r, struct xlsnap_error *err);
+/*
+ * Lets a suspended device go on, with the table that it ran with: one that
+ * waits to take its place is dropped.  Nothing if it is not suspended.
+ */
+int dm_resume(dev_t dev, struct xlsnap_error *err);
+
+#endif

@@ -1,0 +1,146 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Disks on LVM of every kind, also in one domain with others.
+# Takes minutes.
+
+load helpers
+load lvm
+
+setup_file()
+{
+    guest_none
+    vg_setup
+}
+
+teardown_file()
+{
+    guest_end
+    vg_clear
+    losetup -D
+}
+
+setup()
+{
+    guest_none
+    vg_clear
+    guest_options=()
+}
+
+# check_disks [CREATE ARGUMENT...]: a snapshot, the guest writes on, twice back.
+check_disks()
+{
+    local number
+
+    snap create "$guest" name=one "$@"
+    assert_status 0
+    assert_sound
+    number=$(newest)
+    for _ in 1 2; do
+        labguest wait "$guest" $((number + 60)) 120 >/dev/null
+        snap revert "$guest" name=one
+        assert_status 0
+        [ "$(newest)" -le $((number + 50)) ] || fail "not back at $number"
+        assert_scanned
+    done
+    assert_nothing_pending
+    assert_not_suspended
+}
+
+@test "thick, served by QEMU" {
+    lv_new thick a
+    guest_on "/dev/$vg/a,raw,xvda,w,backendtype=qdisk"
+    check_disks
+}
+
+@test "thin, served by blkback" {
+    lv_new thin a
+    guest_on "/dev/$vg/a,raw,xvda,w"
+    check_disks
+}
+
+@test "all kinds, and an image file, of one instant" {
+    lv_new thick a
+    lv_new thick b
+    lv_new thin c
+    lv_new thin d
+    lv_new thick e 128
+    qemu-img create -q -f qcow2 "/dev/$vg/e" 64M
+    labguest disk "$disk_dir/f.qcow2"
+    guest_on "/dev/$vg/a,raw,xvda,w" \
+        "/dev/$vg/b,raw,xvdb,w,backendtype=qdisk" \
+        "/dev/$vg/c,raw,xvdc,w" \
+        "/dev/$vg/d,raw,xvdd,w,backendtype=qdisk" \
+        "/dev/$vg/e,qcow2,xvde,w" \
+        "$disk_dir/f.qcow2,qcow2,xvdf,w"
+    check_disks "disks=['vdev=xvde,snapshot=external']"
+    [ "$(lvs_now | grep -c -- -one)" -eq 5 ]
+    qemu-img info -U "$disk_dir/f.qcow2" | grep -q ' one '
+}
+
+@test "a qcow2 image in a volume, though the guest flushes nothing" {
+    lv_new thin a 128
+    qemu-img create -q -f qcow2 "/dev/$vg/a" 64M
+    guest_options=(--flush 100000)
+    guest_on "/dev/$vg/a,qcow2,xvda,w"
+    check_disks --external
+}
+
+@test "an HVM guest, whose disk QEMU has open as well" {
+    lv_new thick a
+    guest_options=(--type hvm --mem 160)
+    guest_on "/dev/$vg/a,raw,xvda,w"
+    check_disks
+}
+
+@test "a raid1 volume" {
+    truncate -s 200M "$disk_dir/pv"
+    pv=$(losetup -f --show "$disk_dir/pv")
+    modprobe dm-raid
+    lv pvcreate -qq -y "$pv"
+    lv vgextend -qq "$vg" "$pv"
+    lv lvcreate -qq -y -Wn -Zn --type raid1 -m1 -L 64M -n a "$vg"
+    blkdiscard -z "/dev/$vg/a"
+    guest_on "/dev/$vg/a,raw,xvda,w"
+    check_disks
+    guest_end
+    vg_clear
+    lv vgreduce -qq "$vg" "$pv"
+    losetup -d "$pv"
+}
+
+@test "a block device that is no logical volume is refused" {
+    truncate -s 64M "$disk_dir/plain"
+    losetup /dev/loop7 "$disk_dir/plain"
+    guest_on "/dev/loop7,raw,xvda,w"
+    snap create "$guest" name=new
+    assert_status 4
+    assert_says "disk 'xvda': block device 7:7 is no LVM logical volume, and nothing here can snapshot another one"
+    assert_sound
+}
+
+@test "a thin volume under a path that does not follow its name is refused" {
+    lv_new thin a
+    ln -s "$(readlink -f "/dev/$vg/a")" "$disk_dir/link"
+    guest_on "$disk_dir/link,raw,xvda,w"
+    snap create "$guest" name=new
+    assert_status 4
+    assert_says "which does not follow the name '$vg/a'"
+    assert_sound
+}
+
+@test "a thin volume under a symbolic link to its name goes back" {
+    lv_new thin a
+    ln -s "../../../../dev/$vg/a" "$disk_dir/link"
+    guest_on "$disk_dir/link,raw,xvda,w"
+    check_disks
+}
+
+@test "a snapshot of a snapshot is refused" {
+    lv_new thick a
+    lv lvcreate -qq -y -s -L 64M -n s "$vg/a"
+    guest_on "/dev/$vg/s,raw,xvda,w"
+    snap create "$guest" name=new
+    assert_status 4
+    assert_says "it is a snapshot, and LVM makes none of those"
+    assert_sound
+}
