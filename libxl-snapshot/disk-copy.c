@@ -231,18 +231,14 @@ static int check_file(struct op *op, struct disk *disk, struct copy_plan *plan,
                       struct xlsnap_error *err)
 {
     cleanup_close int fd = open_known(disk->path, O_RDONLY, &disk->id, err);
-    struct stat st;
     int rc = fd < 0 ? -err->code : copy_check_vhd(disk, disk->source, fd, err);
 
     plan->dir = copy_dir_of(disk->target);
     if (!rc)
         rc = copy_plan_fill(plan, disk->source, fd, err);
-    if (!rc && fstat(fd, &st))
-        rc = xlsnap_fail_errno(err, XLSNAP_REFUSED, errno, "'%s'", disk->path);
     if (rc)
         return rc;
-    /* In snapshot.cfg it tells a revert whether the copy was cut off. */
-    disk->size = st.st_size;
+    disk->size = 0; /* until there is a copy */
     disk->size_percent = 0;
     if (plan->no_reflink)
         return check_full(op, disk, plan, err);
@@ -406,12 +402,16 @@ static int sync_disk(struct op *op, struct disk *disk, struct xlsnap_error *err)
 {
     cleanup_free char *tmp = copy_waiting(op, disk);
     cleanup_close int fd = open_known(tmp, O_RDONLY, &disk->made, err);
+    struct stat st;
 
     if (fd < 0)
         return -err->code;
-    if (fsync(fd))
+    if (fsync(fd) || fstat(fd, &st))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot write '%s' to disk", tmp);
+    /* In snapshot.cfg it tells a revert whether the copy was cut off. */
+    disk->size = st.st_size;
+    xlsnap_snapshot_find_disk(&op->snap, disk->vdev)->size = disk->size;
     return file_rename_new(tmp, disk->target, err);
 }
 

@@ -307,24 +307,20 @@ static int disk_find_active(struct disk *disk, struct xlsnap_error *err)
     const char *active = disk->method == XLSNAP_METHOD_OVERLAY && disk->target
                              ? disk->target
                              : disk_file(disk->source);
-    cleanup_free char *dir = xstrdup(active);
-    cleanup_free char *real = NULL;
+    struct xlsnap_error missing = { 0 };
 
-    disk->path = realpath(active, NULL);
-    if (disk->path) {
-        int rc = file_id(active, &disk->id, err);
-
-        return rc ? xlsnap_prefix(err, "disk '%s'", disk->vdev) : 0;
-    }
-    if (errno == ENOENT)
-        real = realpath(dirname(dir), NULL);
-    if (!real || !strrchr(active, '/'))
+    disk->path = file_resolve(active);
+    if (!disk->path)
         return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
                                  "disk '%s': cannot look at '%s'", disk->vdev,
                                  active);
-    disk->path =
-        xasprintf("%s%s", strcmp(real, "/") ? real : "", strrchr(active, '/'));
-    return 0;
+    if (!file_id(disk->path, &disk->id, &missing))
+        return 0;
+    memset(&disk->id, 0, sizeof(disk->id));
+    if (missing.errnum == ENOENT)
+        return 0;
+    *err = missing;
+    return xlsnap_prefix(err, "disk '%s'", disk->vdev);
 }
 
 static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
@@ -356,7 +352,8 @@ static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
 static void disk_guess_missing(struct disk *disk)
 {
     if (!disk->id.ino)
-        disk->id.block = !strncmp(disk->source, "/dev/", 5);
+        disk->id.block = !strncmp(disk->source, "/dev/", 5) &&
+                         strncmp(disk->source, "/dev/shm/", 9);
 }
 
 int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
@@ -384,20 +381,24 @@ int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
 
 /* ---- recovery ---- */
 
-/* The identity of the record; a reboot of the host renumbers devices. */
+/*
+ * The identity of the record, of a file beside `path`; a reboot of the host
+ * renumbers devices.
+ */
 static void disk_recall(const struct op *op, const struct disk *disk,
-                        const struct file_id *recorded, struct file_id *id_r)
+                        const char *path, const struct file_id *recorded,
+                        struct file_id *id_r)
 {
-    cleanup_free char *copy = xstrdup(disk->path);
+    cleanup_free char *copy = xstrdup(path);
     struct file_id dir;
     struct xlsnap_error ignored = { 0 };
 
     *id_r = *recorded;
     if (pending_same_boot(&op->pending) || !recorded->ino)
         return;
-    if (recorded->block)
-        id_r->ino = disk->id.ino;
-    else if (!file_id(dirname(copy), &dir, &ignored))
+    if (recorded->block && !file_id(path, &dir, &ignored))
+        *id_r = dir;
+    else if (!recorded->block && !file_id(dirname(copy), &dir, &ignored))
         id_r->dev = dir.dev;
 }
 
@@ -444,9 +445,12 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
                                          "disk '%s': '%s'", disk->vdev,
                                          disk->source);
         }
-        disk_recall(op, disk, &p->ids[i], &id);
+        disk_recall(op, disk, disk->path, &p->ids[i], &id);
         disk->id = id;
-        disk_recall(op, disk, &p->made[i], &disk->made);
+        disk_recall(op, disk,
+                    disk->method == XLSNAP_METHOD_OVERLAY ? disk->target
+                                                          : disk->path,
+                    &p->made[i], &disk->made);
         disk->node = xstrdup(p->nodes[i]);
     }
     for (size_t g = 0; g < op->n_groups && !rc; g++)

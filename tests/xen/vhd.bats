@@ -21,8 +21,8 @@ setup_file()
     install_fakes
     rm -rf "$disk_dir" "${snapshots:?}/$guest"
     mkdir -p "$disk_dir"
-    vhd-util create -n "$disk_a" -s 16
-    vhd-util create -n "$disk_b" -s 16
+    vhd-util create -n "$disk_a" -s 8
+    vhd-util create -n "$disk_b" -s 8
     labguest start "$guest" --mem 112 --slots 128 \
         --disk "$(spec "$disk_a" xvda)" --disk "$(spec "$disk_b" xvdb)"
     snap create "$guest" name=gold

@@ -1,0 +1,54 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The sweep of faults (sweep.bash) with disks that are copied, raw behind a
+# loop device and VHD served by QEMU, and an internal snapshot beside them.
+# Takes minutes.
+
+load helpers
+load sweep
+load copy
+
+setup_file()
+{
+    export disk_a disk_b
+    fs_new xfs 512M
+    # What sweep.bash looks at.
+    disk_dir=$fs disk_a=$fs/a.raw disk_b=$fs/b.qcow2
+    truncate -s 64M "$disk_a"
+    labguest disk "$disk_b"
+    qemu-img create -q -f vpc -o subformat=dynamic,force_size "$fs/c.vhd" 64M
+    labguest start "$guest" --mem 112 --disk "$disk_a,raw,xvda,w" \
+        --disk "$disk_b,qcow2,xvdb,w" --disk "$fs/c.vhd,vhd,xvdc,w"
+    sweep_setup
+}
+
+teardown_file()
+{
+    disk_dir=$(dirname "$fs")
+    fs_end
+}
+
+setup()
+{
+    assert_gold_only
+}
+
+@test "create: each step fails after it was done" {
+    sweep create after
+}
+
+@test "create: kill -9 after each step" {
+    sweep create kill-after
+}
+
+@test "create: kill -9 of the command and its guard after each step" {
+    sweep create killall-after
+}
+
+@test "revert: each step fails after it was done" {
+    sweep revert after
+}
+
+@test "revert: kill -9 after each step" {
+    sweep revert kill-after
+}
