@@ -66,7 +66,7 @@ assert_back_at_gold()
 
 @test "revert, and again" {
     for _ in 1 2; do
-        labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+        labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
         snap revert "$guest" name=gold
         assert_status 0
         assert_back_at_gold
@@ -81,8 +81,8 @@ assert_back_at_gold()
 
     id=$(domid)
     labguest tell "$guest" reboot
-    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 60
+    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 180
     assert_scanned
     [ "$(losetup -n -O BACK-INO,BACK-FILE | grep -c -F " $fs/")" = 1 ]
     losetup -n -O BACK-INO,BACK-FILE | tr -s ' ' | sed 's/^ //' |

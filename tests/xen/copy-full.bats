@@ -80,7 +80,7 @@ assert_refused()
     local create=$!
 
     # The check is over when the record is there; the copy is yet to come.
-    until_true 60 eval "[ -n \"\$(ls $pending)\" ]"
+    until_true 180 eval "[ -n \"\$(ls $pending)\" ]"
     fallocate -l 70M "$disk_dir/small/ballast"
     wait "$create" || status=$?
     rm "$disk_dir/small/ballast"
@@ -105,7 +105,7 @@ assert_refused()
     n=$(newest)
     sums=$(sha256sum "$fs"/*-full.raw)
     for _ in 1 2; do
-        labguest wait "$guest" $((n + 100)) 120 >/dev/null
+        labguest wait "$guest" $((n + 100)) 600 >/dev/null
         snap revert "$guest" name=full
         assert_status 0
         [[ $stderr == *"disk 'xvda': 3"?" MiB will be copied from '$fs/a-full.raw'"* ]]
@@ -137,7 +137,7 @@ assert_refused()
 
     xl snapshot-create -v -f "$guest" name=new >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
     create=$!
-    until_true 60 grep -q "disk-create: " "$BATS_TEST_TMPDIR/out"
+    until_true 180 grep -q "disk-create: " "$BATS_TEST_TMPDIR/out"
     kill -TERM "$create"
     wait "$create" || status=$?
     output=$(cat "$BATS_TEST_TMPDIR/out") stderr=$output

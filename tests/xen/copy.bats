@@ -118,7 +118,7 @@ assert_back_at_gold()
 
 go_on()
 {
-    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+    labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
 }
 
 @test "one snapshot freezes every kind of disk" {
@@ -172,8 +172,8 @@ go_on()
 
 @test "then the guest reboots, on the right files" {
     labguest tell "$guest" reboot
-    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 60
+    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 180
     assert_scanned
     assert_right_files
     snap revert "$guest" name=gold

@@ -78,11 +78,11 @@ assert_back_at_gold()
     local before
 
     before=$(sha256sum "$disk_dir"/*-gold*)
-    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+    labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
-    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+    labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
     snap revert "$snapshots/$guest/gold/snapshot.cfg"
     assert_status 0
     assert_back_at_gold
@@ -97,8 +97,8 @@ assert_back_at_gold()
 
     id=$(domid)
     labguest tell "$guest" reboot
-    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 60
+    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 180
     assert_scanned
 }
 
@@ -108,7 +108,7 @@ assert_back_at_gold()
     snapshot restarted --external
     assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
     before=$(newest)
-    labguest wait "$guest" $((before + 50)) 60 >/dev/null
+    labguest wait "$guest" $((before + 50)) 600 >/dev/null
     snap revert "$guest" name=restarted
     assert_status 0
     [ "$(newest)" -lt $((before + 60)) ]
@@ -119,14 +119,14 @@ assert_back_at_gold()
     xl save "$guest" /var/lib/guests/save.img
     xl restore /var/lib/guests/save.img 3>&-
     rm /var/lib/guests/save.img
-    labguest ready "$guest" 60
+    labguest ready "$guest" 180
     assert_scanned
     assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
 }
 
 @test "xl shutdown, xl create with the unchanged config: on the right image" {
     labguest tell "$guest" poweroff
-    until_true 60 guest_is_gone
+    until_true 180 guest_is_gone
     labguest start "$guest"
     assert_scanned
     # A new uuid, the same disks: it is still the snapshot's domain.
@@ -167,7 +167,7 @@ EOF
     assert_status 0
     assert_chain "$disk_a" "a.qcow2 a-frozen.qcow2 a-gold.qcow2"
     assert_chain "$disk_b" "b.qcow2 b-gold.qcow2"
-    labguest wait "$guest" $(($(newest) + 50)) 60 >/dev/null
+    labguest wait "$guest" $(($(newest) + 50)) 600 >/dev/null
     snap revert "$BATS_TEST_TMPDIR/mixed.cfg"
     assert_status 0
     assert_scanned
@@ -305,7 +305,7 @@ EOF
     local far=/var/lib/guests/$guest-far
 
     labguest tell "$guest" poweroff
-    until_true 60 guest_is_gone
+    until_true 180 guest_is_gone
     mkdir -p "$far"
     qemu-img convert -O qcow2 "$disk_a" "$far/real.qcow2"
     rm "$disk_a"
@@ -314,17 +314,17 @@ EOF
     snapshot linked --external
     [ "$(readlink "$disk_a")" = "$far/real.qcow2" ]
     assert_chain "$far/real.qcow2" "real.qcow2 real-linked.qcow2"
-    labguest wait "$guest" $(($(newest) + 50)) 60 >/dev/null
+    labguest wait "$guest" $(($(newest) + 50)) 600 >/dev/null
     snap revert "$guest" name=linked
     assert_status 0
     assert_scanned
     [ "$(readlink "$disk_a")" = "$far/real.qcow2" ]
     labguest tell "$guest" poweroff
-    until_true 60 guest_is_gone
+    until_true 180 guest_is_gone
     labguest start "$guest"
     assert_scanned
     labguest tell "$guest" poweroff
-    until_true 60 guest_is_gone
+    until_true 180 guest_is_gone
     rm "$disk_a"
     qemu-img convert -O qcow2 "$far/real.qcow2" "$disk_a"
     rm -r "$far"
@@ -334,7 +334,7 @@ EOF
 @test "the directory can be moved: all names in it are relative" {
     snapshot moving --external
     labguest tell "$guest" poweroff
-    until_true 60 guest_is_gone
+    until_true 180 guest_is_gone
     mv "$disk_dir" "$disk_dir-moved"
     qemu-img check -q "$disk_dir-moved/a.qcow2"
     qemu-img check -q "$disk_dir-moved/b.qcow2"

@@ -99,7 +99,7 @@ assert_sound()
 assert_scanned()
 {
     assert_sound
-    labguest scan "$guest" 120 >/dev/null ||
+    labguest scan "$guest" 600 >/dev/null ||
         fail "the oracle's scan: $(labguest check "$guest" 2>&1)"
 }
 

@@ -12,11 +12,18 @@ setup_file()
     vg_setup
 }
 
+teardown()
+{
+    guest_end
+    for loop in ${loops-}; do
+        losetup -d "$loop"
+    done
+}
+
 teardown_file()
 {
     guest_end
     vg_clear
-    losetup -D
 }
 
 setup()
@@ -36,7 +43,7 @@ check_disks()
     assert_sound
     number=$(newest)
     for _ in 1 2; do
-        labguest wait "$guest" $((number + 60)) 120 >/dev/null
+        labguest wait "$guest" $((number + 60)) 600 >/dev/null
         snap revert "$guest" name=one
         assert_status 0
         [ "$(newest)" -le $((number + 50)) ] || fail "not back at $number"
@@ -94,27 +101,27 @@ check_disks()
 
 @test "a raid1 volume" {
     truncate -s 200M "$disk_dir/pv"
-    pv=$(losetup -f --show "$disk_dir/pv")
+    loops=$(losetup -f --show "$disk_dir/pv")
     modprobe dm-raid
-    lv pvcreate -qq -y "$pv"
-    lv vgextend -qq "$vg" "$pv"
+    lv pvcreate -qq -y "$loops"
+    lv vgextend -qq "$vg" "$loops"
     lv lvcreate -qq -y -Wn -Zn --type raid1 -m1 -L 64M -n a "$vg"
     blkdiscard -z "/dev/$vg/a"
     guest_on "/dev/$vg/a,raw,xvda,w"
     check_disks
     guest_end
     vg_clear
-    lv vgreduce -qq "$vg" "$pv"
-    losetup -d "$pv"
+    lv vgreduce -qq "$vg" "$loops"
+    lv pvremove -qq "$loops"
 }
 
 @test "a block device that is no logical volume is refused" {
     truncate -s 64M "$disk_dir/plain"
-    losetup /dev/loop7 "$disk_dir/plain"
-    guest_on "/dev/loop7,raw,xvda,w"
+    loops=$(losetup -f --show "$disk_dir/plain")
+    guest_on "$loops,raw,xvda,w"
     snap create "$guest" name=new
     assert_status 4
-    assert_says "disk 'xvda': block device 7:7 is no LVM logical volume, and nothing here can snapshot another one"
+    assert_says "is no LVM logical volume, and nothing here can snapshot another one"
     assert_sound
 }
 

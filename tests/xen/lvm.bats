@@ -43,7 +43,7 @@ setup()
 
 go_on()
 {
-    labguest wait "$guest" $((gold_number + 60)) 120 >/dev/null
+    labguest wait "$guest" $((gold_number + 60)) 600 >/dev/null
 }
 
 assert_back_at_gold()
@@ -443,17 +443,19 @@ END
     local table creator
 
     table=$(dmsetup table "${vg/-/--}-root--a")
+    # Under its own name, by which it is found.
     program lvconvert <<END
+exec -a lvconvert bash -c '
 touch $BATS_TEST_TMPDIR/working
 dmsetup suspend ${vg/-/--}-root--a
-sleep 3
+sleep 5
 dmsetup resume ${vg/-/--}-root--a
-exec /sbin/lvconvert "\$@"
+exec /sbin/lvconvert "\$@"' lvconvert "\$@"
 END
     PATH=$BATS_TEST_TMPDIR/bin:$PATH xl-snapshot create "$guest" name=new \
         2>"$BATS_TEST_TMPDIR/err" 3>&- &
     creator=$!
-    until_true 60 test -e "$BATS_TEST_TMPDIR/working"
+    until_true 180 test -e "$BATS_TEST_TMPDIR/working"
     kill -KILL "$(pgrep -P "$creator")" "$creator"
     wait "$creator" || true
     assert_sound

@@ -37,14 +37,15 @@ teardown_file()
     assert_monitored
 }
 
-@test "back, three times, to one instant" {
+@test "back, twice, to one instant" {
     local i
 
-    for i in 1 2 3; do
-        labguest wait "$guest" $(($(newest) + 60)) 120 >/dev/null
+    for i in 1 2; do
+        # Six disks in an emulated machine: a round takes its time.
+        labguest wait "$guest" $((gold_number + 40)) 600 >/dev/null
         snap revert "$guest" name=gold
         assert_status 0
-        [ "$(newest)" -lt $((gold_number + 60)) ] || fail "not back"
+        [ "$(newest)" -lt $((gold_number + 40)) ] || fail "not back"
         assert_scanned
     done
 }
@@ -54,8 +55,8 @@ teardown_file()
 
     id=$(domid)
     labguest tell "$guest" reboot
-    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 60
+    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 180
     assert_scanned
     snap revert "$guest" name=gold
     assert_status 0

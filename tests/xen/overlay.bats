@@ -132,8 +132,8 @@ frozen_sums()
 
     id=$(domid)
     labguest tell "$guest" reboot
-    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 60
+    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
+    labguest ready "$guest" 180
     assert_scanned
     assert_runs_on one
 }
@@ -142,7 +142,7 @@ frozen_sums()
     xl save "$guest" /var/lib/guests/save.img
     xl restore /var/lib/guests/save.img 3>&-
     rm /var/lib/guests/save.img
-    labguest ready "$guest" 60
+    labguest ready "$guest" 180
     assert_scanned
     assert_runs_on one
 }
@@ -151,7 +151,7 @@ frozen_sums()
     local n
 
     n=$(newest)
-    labguest wait "$guest" $((n + 50)) 60 >/dev/null
+    labguest wait "$guest" $((n + 50)) 600 >/dev/null
     snap revert "$guest" name=one
     assert_status 0
     assert_scanned

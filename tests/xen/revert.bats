@@ -30,7 +30,7 @@ assert_back_at_gold()
 
 go_on()
 {
-    labguest wait "$guest" $((gold_number + 100)) 120 >/dev/null
+    labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
 }
 
 @test "a snapshot leaves the guest running and tags both disks" {

@@ -125,7 +125,7 @@ check_revert()
     snap recover "$guest"
     assert_status 0 || fail "$where"
     assert_sound || fail "$where"
-    labguest scan "$guest" 120 >/dev/null || fail "$where: scan"
+    labguest scan "$guest" 600 >/dev/null || fail "$where: scan"
     assert_gold_only || fail "$where"
     assert_monitored || fail "$where"
     printf '# %s: %s\n' "$where" \
