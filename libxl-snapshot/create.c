@@ -496,7 +496,6 @@ static void create_fill_record(struct op *op)
     p->name = xstrdup(op->snap.name);
     p->config_path = xstrdup(op->config_path);
     p->memory = xstrdup(op->snap.memory);
-    p->token = paths_token();
     p->memory_tmp = xasprintf("%s.new-%s", op->snap.memory, p->token);
     p->made_dir = paths_topmost_missing(op->snap.path);
     if (!stat(dir, &st))
@@ -564,6 +563,7 @@ int xlsnap_create(struct xlsnap *xs, const struct xlsnap_snapshot *request,
     op.force = options->force;
     op.paused = options->paused;
     op.on_failure = create_failed;
+    op.pending.token = paths_token();
     xlsnap_snapshot_copy(&op.snap, request);
     rc = create_check(&op, request->domain, err);
     if (!rc) {

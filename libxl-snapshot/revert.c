@@ -497,12 +497,24 @@ static void revert_plan(struct op *op, struct steps *steps)
     revert_plan_forward(op, steps);
 }
 
-static void revert_fill_record(struct op *op, bool keep)
+/* Before the checks: the drivers prove that there is room for it. */
+static void revert_name_discarded(struct op *op, bool keep)
 {
     struct pending *p = &op->pending;
     char time_text[32];
     time_t now = time(NULL);
     struct tm tm;
+
+    gmtime_r(&now, &tm);
+    strftime(time_text, sizeof(time_text), "%Y%m%dT%H%M%SZ", &tm);
+    p->token = paths_token();
+    p->keep = keep;
+    p->discarded = xasprintf("discarded-%s", time_text);
+}
+
+static void revert_fill_record(struct op *op)
+{
+    struct pending *p = &op->pending;
 
     p->operation = xstrdup("revert");
     p->domain = xstrdup(op->snap.domain);
@@ -515,11 +527,6 @@ static void revert_fill_record(struct op *op, bool keep)
     p->monitor = !op->no_monitor;
     p->paused = op->paused;
     p->force = op->force;
-    gmtime_r(&now, &tm);
-    strftime(time_text, sizeof(time_text), "%Y%m%dT%H%M%SZ", &tm);
-    p->token = paths_token();
-    p->keep = keep;
-    p->discarded = xasprintf("discarded-%s", time_text);
     pending_set_disks(p, op);
 }
 
@@ -554,9 +561,10 @@ int xlsnap_revert(struct xlsnap *xs, const struct xlsnap_snapshot *snap,
     op.config_path = options->config_path ? file_absolute(options->config_path)
                      : snap->path         ? paths_config(snap)
                                           : NULL;
+    revert_name_discarded(&op, options->keep);
     rc = revert_check(&op, err);
     if (!rc) {
-        revert_fill_record(&op, options->keep);
+        revert_fill_record(&op);
         revert_plan(&op, &steps);
         steps_describe(&steps, &report->steps, &report->n_steps);
         if (!options->dryrun)
