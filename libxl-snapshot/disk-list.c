@@ -11,6 +11,7 @@
 
 #include "disk.h"
 #include "op.h"
+#include "paths.h"
 #include "tapdisk.h"
 #include "util.h"
 
@@ -342,6 +343,11 @@ static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
                         : LIBXL_DISK_BACKEND_QDISK;
     if (tapdisk_file(disk->source))
         disk->backend = LIBXL_DISK_BACKEND_TAP;
+    if (disk->target && disk->target[0] != '/')
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "disk '%s': target '%s' is not absolute, as it is "
+                           "in a " SNAPSHOT_CFG,
+                           disk->vdev, disk->target);
     rc = disk_find_active(disk, err);
     if (rc)
         err->code = XLSNAP_REFUSED;
@@ -352,8 +358,8 @@ static int disk_from_snapshot(struct op *op, const struct xlsnap_disk *s,
 static void disk_guess_missing(struct disk *disk)
 {
     if (!disk->id.ino)
-        disk->id.block = !strncmp(disk->source, "/dev/", 5) &&
-                         strncmp(disk->source, "/dev/shm/", 9);
+        disk->id.block = !strncmp(disk->path, "/dev/", 5) &&
+                         strncmp(disk->path, "/dev/shm/", 9);
 }
 
 int disks_from_snapshot(struct op *op, struct xlsnap_error *err)

@@ -4,14 +4,18 @@
  * overlay on the frozen file takes the name of the active one.  The frozen file
  * is never written, so this can be done any number of times.
  */
+#include <sys/statvfs.h>
+
 #include "disk-qemu-chain.h"
 #include "util.h"
+
+#define OVERLAY_ROOM (4 << 20) /* bytes: tables of a few TiB */
 
 /*
  * A file that carries internal snapshots is never dropped: a revert to one of
  * them needs it.  Nor is one that cannot be read.
  */
-static bool active_is_precious(const struct disk *disk)
+static bool active_is_precious(const struct op *op, const struct disk *disk)
 {
     struct xlsnap_error ignored = { 0 };
     struct json *root = NULL;
@@ -20,6 +24,10 @@ static bool active_is_precious(const struct disk *disk)
 
     if (!disk->id.ino)
         return false;
+    /* Of a domain that did not run nobody has proved that no later snapshot
+     * has frozen this overlay. */
+    if (!chain_is_external(disk) && op->pending.domid == DOMAIN_NONE)
+        return true;
     if (!qemu_img_info(disk->path, "qcow2", &root, &image, &ignored))
         precious = json_array_len(json_get(image, "snapshots"));
     json_free(root);
@@ -70,6 +78,28 @@ static int prove_image(struct disk *disk, const char *frozen,
     return rc;
 }
 
+/* Room for an overlay; and the name free under which --keep keeps the old. */
+static int prove_place(const struct op *op, const struct disk *disk,
+                       struct xlsnap_error *err)
+{
+    cleanup_free char *dir = xstrdup(disk->path);
+    cleanup_free char *name =
+        op->pending.discarded ? discarded_name(op, disk) : NULL;
+    struct statvfs vfs;
+
+    *strrchr(dir, '/') = 0;
+    if (!statvfs(*dir ? dir : "/", &vfs) &&
+        (uint64_t)vfs.f_bavail * vfs.f_frsize < OVERLAY_ROOM)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "the file system of '%s' is full: a fresh overlay "
+                           "needs %d MiB",
+                           disk->path, OVERLAY_ROOM >> 20);
+    /* In a recovery it is what an earlier try has kept. */
+    if (name && !op->pending.file && chain_name_exists(name))
+        return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' exists already", name);
+    return 0;
+}
+
 int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
 {
     const char *frozen = chain_frozen(disk);
@@ -87,6 +117,8 @@ int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
     if (!rc)
         rc = chain_check_place(disk, err);
     if (!rc)
+        rc = prove_place(op, disk, err);
+    if (!rc)
         rc = prove_not_written(op, frozen, &id, err);
     return rc ? rc : prove_image(disk, frozen, err);
 }
@@ -98,7 +130,7 @@ static int chain_keep(struct op *op, struct disk *disk,
     cleanup_free char *name = discarded_name(op, disk);
 
     if (!chain_name_exists(disk->path) ||
-        (!op->pending.keep && !active_is_precious(disk)))
+        (!op->pending.keep && !active_is_precious(op, disk)))
         return 0;
     /* It is there already when this is done again after a crash. */
     if (!link(disk->path, name)) {

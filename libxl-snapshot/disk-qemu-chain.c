@@ -463,6 +463,9 @@ static int overlay_rescue(struct op *op, struct disk *disk,
     int rc = chain_commit_end(op, disk, err);
     bool switched = chain_switched(op, disk);
 
+    /* A namesake that somebody has started has disks of its own. */
+    if (!switched && !file_is_open_in(&disk->id, op->dom.qemu_pid))
+        return rc;
     if (domain_store_disk(op->xs, &op->dom, disk->vdev,
                           switched ? disk->target : disk->source,
                           switched ? LIBXL_DISK_FORMAT_QCOW2 : disk->format,
@@ -480,6 +483,52 @@ static int unlink_ours(const char *path, const struct file_id *id,
     return chain_name_is(path, id) ? file_unlink(path, err) : 0;
 }
 
+/*
+ * Before the overlay is merged: from here on it is no surprise that there is
+ * something in it, or that its base is the newer one.
+ */
+static int chain_mark_merging(struct op *op, struct xlsnap_error *err)
+{
+    if (op->pending.no_return)
+        return 0;
+    op->pending.no_return = true;
+    return op->pending.file ? pending_write(op->xs, &op->pending, err) : 0;
+}
+
+/* What a guest wrote after the switch is dropped by no undo. */
+static int chain_check_empty(const struct op *op, const struct disk *disk,
+                             const char *overlay, struct xlsnap_error *err)
+{
+    bool empty = true;
+    int rc;
+
+    if (op->pending.no_return || !chain_name_is(overlay, &disk->made))
+        return 0;
+    rc = qemu_img_is_empty(overlay, &empty, err);
+    if (rc || empty)
+        return rc;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "disk '%s': the guest has written to '%s', but runs, or "
+                       "ran later, on '%s' without it; choose one, and drop "
+                       "the record with 'xl snapshot-recover --abandon %s'",
+                       disk->vdev, overlay, disk->source, op->pending.domain);
+}
+
+/* The base must not be newer: somebody has started the domain on it since. */
+static int overlay_check_newer(const struct op *op, const struct disk *disk,
+                               struct xlsnap_error *err)
+{
+    struct stat base, overlay;
+
+    if (op->pending.no_return || disk->id.block || stat(disk->path, &base) ||
+        stat(disk->target, &overlay) ||
+        base.st_mtim.tv_sec < overlay.st_mtim.tv_sec ||
+        (base.st_mtim.tv_sec == overlay.st_mtim.tv_sec &&
+         base.st_mtim.tv_nsec <= overlay.st_mtim.tv_nsec))
+        return 0;
+    return chain_check_empty(op, disk, disk->target, err);
+}
+
 /* Not, or no longer, switched: what was made goes, the disk stays. */
 static int chain_unmake(struct op *op, struct disk *disk,
                         struct xlsnap_error *err)
@@ -492,22 +541,31 @@ static int chain_unmake(struct op *op, struct disk *disk,
         free(tmp);
         tmp = xasprintf("%s/.xl-snapshot.%s.%s", dir, op->pending.token,
                         disk->vdev);
-        rc = unlink_ours(disk->target, &disk->made, err);
+        rc = chain_check_empty(op, disk, disk->target, err);
+        if (!rc)
+            rc = unlink_ours(disk->target, &disk->made, err);
         return rc ? rc : file_unlink(tmp, err);
     }
     if (!chain_name_is(disk->path, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': '%s' is no longer the file it was",
                            disk->vdev, disk->path);
-    rc = unlink_ours(disk->target, &disk->id, err);
+    rc = chain_check_empty(op, disk, tmp, err);
+    if (!rc)
+        rc = unlink_ours(disk->target, &disk->id, err);
     return rc ? rc : file_unlink(tmp, err);
 }
 
 static int chain_remove_live(struct op *op, struct disk *disk,
                              struct xlsnap_error *err)
 {
-    int rc = chain_switched(op, disk) ? chain_commit_live(op, disk, err) : 0;
+    int rc = 0;
 
+    if (chain_switched(op, disk)) {
+        rc = chain_mark_merging(op, err);
+        if (!rc)
+            rc = chain_commit_live(op, disk, err);
+    }
     return rc ? rc : chain_unmake(op, disk, err);
 }
 
@@ -536,7 +594,9 @@ static int external_remove_offline(struct op *op, struct disk *disk,
                            "disk '%s': neither '%s' nor '%s' is the file that "
                            "the disk was",
                            disk->vdev, disk->path, disk->target);
-    rc = chain_commit_offline(overlay, err);
+    rc = chain_mark_merging(op, err);
+    if (!rc)
+        rc = chain_commit_offline(overlay, err);
     if (!rc)
         rc = qemu_img_sync(disk->target, err);
     if (!rc && rename(disk->target, disk->path))
@@ -555,7 +615,11 @@ static int overlay_remove_offline(struct op *op, struct disk *disk,
     int rc = 0;
 
     if (chain_name_is(disk->target, &disk->made)) {
-        rc = chain_commit_offline(disk->target, err);
+        rc = overlay_check_newer(op, disk, err);
+        if (!rc)
+            rc = chain_mark_merging(op, err);
+        if (!rc)
+            rc = chain_commit_offline(disk->target, err);
         if (!rc)
             rc = qemu_img_sync(disk->path, err);
     }

@@ -223,8 +223,10 @@ int chain_commit_live(struct op *op, struct disk *disk,
         rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
     if (!rc)
         rc = commit_tell(op, disk, "job-dismiss", err);
-    if (rc)
+    if (rc) {
+        qemu_session_end(op); /* it may be dead */
         chain_commit_end(op, disk, &ignored);
+    }
     return rc;
 }
 

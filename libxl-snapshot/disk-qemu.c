@@ -11,6 +11,8 @@
  */
 #include "disk-qemu.h"
 
+#include <signal.h>
+
 #include "util.h"
 
 static const struct qemu_method *const methods[] = {
@@ -178,14 +180,20 @@ static int qemu_rescue(struct op *op, struct disk_group *group,
         op->dom.qemu_pid <= 0)
         return 0;
     rc = qemu_wait_idle(op, err);
+    /* It may switch yet, and must not find the disk's name then: without it
+     * the guest is safe either way, and recover looks again. */
+    if (rc && !kill(op->dom.qemu_pid, 0))
+        return rc;
     for (size_t i = 0; i < group->n; i++) {
         struct disk *disk = group->disks[i];
 
-        if (method_of(disk)->rescue && method_of(disk)->rescue(op, disk, &one))
-            rc = -one.code;
-    }
-    if (one.code)
+        memset(&one, 0, sizeof(one));
+        if (!method_of(disk)->rescue ||
+            !method_of(disk)->rescue(op, disk, &one))
+            continue;
         *err = one;
+        rc = -one.code;
+    }
     return rc;
 }
 

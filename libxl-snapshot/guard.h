@@ -37,6 +37,11 @@ void guard_disarm(struct guard *guard);
  * is left to do its work.  NULL is fine.
  */
 void guard_stop(struct guard *guard);
+/*
+ * An undo has failed: the guard shall look after the guest's disks when it is
+ * stopped, as if we had died.  NULL is fine.
+ */
+void guard_forsake(struct guard *guard);
 #ifdef XLSNAP_FAULTS
 /* SIGKILL, for tests; NULL is fine. */
 void guard_kill(struct guard *guard);

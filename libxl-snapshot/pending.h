@@ -29,10 +29,12 @@ struct pending {
     char *memory;             /* final path of the memory image */
     char *memory_tmp;         /* where it is written (create) */
     struct file_id memory_id; /* of the image (create); ino 0: not made yet */
-    char *token;       /* 16 hex digits, in names that only this run knows */
-    uint64_t dir_ino;  /* inode of the directory that was there to hold it */
-    char *made_dir;    /* topmost directory made for it (create), or NULL */
-    bool no_return;    /* revert: the domain may be destroyed */
+    char *token;      /* 16 hex digits, in names that only this run knows */
+    uint64_t dir_ino; /* inode of the directory that was there to hold it */
+    char *made_dir;   /* topmost directory made for it (create), or NULL */
+    /* revert: the domain may be destroyed; create: an overlay is being merged
+     * into its base */
+    bool no_return;
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
     bool force;        /* revert: -f was given */

@@ -14,7 +14,7 @@
 
 /* What changes an image is never cut off in the middle. */
 #define QEMU_IMG_TIMEOUT_MS INT_MAX
-#define DRAIN_ROUNDS 100
+#define DRAIN_MS 60000
 
 /* ---- through QEMU ---- */
 
@@ -118,10 +118,10 @@ static int qemu_count_operations(struct op *op, int64_t *count_r,
  */
 int qemu_drain(struct op *op, struct xlsnap_error *err)
 {
-    int64_t before = -1, now = -2;
+    int64_t before = -1, now = -2, deadline = now_ms() + DRAIN_MS;
     int rc = qemu_session(op, err);
 
-    for (int i = 0; i < DRAIN_ROUNDS && before != now && !rc; i++) {
+    while (before != now && !rc && now_ms() < deadline) {
         before = now;
         rc = qmp_command(op->qmp, "transaction", "{\"actions\": []}",
                          QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
@@ -217,6 +217,27 @@ int qemu_img_snapshot(const char *path, const char *action, const char *which,
                            which,      image,      NULL };
 
     return run_ok(argv, QEMU_IMG_TIMEOUT_MS, err);
+}
+
+int qemu_img_is_empty(const char *path, bool *empty_r, struct xlsnap_error *err)
+{
+    cleanup_free char *image = qemu_img_arg(path, "qcow2");
+    cleanup_free char *text = NULL;
+    const char *argv[] = { "qemu-img",      "check", "-U",
+                           "--output=json", image,   NULL };
+    struct json *root = NULL;
+    int status, rc = run_status(argv, QEMU_IMG_TIMEOUT_MS, &status, &text, err);
+
+    if (rc)
+        return rc;
+    /* 1: it cannot be opened, so no QEMU has written to it. */
+    *empty_r = status == 1;
+    if (*empty_r)
+        return 0;
+    rc = json_parse(text, strlen(text), "qemu-img check", &root, err);
+    *empty_r = !rc && !json_get_int(root, "allocated-clusters", 0);
+    json_free(root);
+    return rc;
 }
 
 int qemu_img_sync(const char *path, struct xlsnap_error *err)

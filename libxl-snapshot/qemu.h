@@ -65,6 +65,9 @@ const char *qemu_img_find_id(const struct json *image, const char *tag,
 /* `qemu-img snapshot ACTION WHICH`; nobody may have the image open. */
 int qemu_img_snapshot(const char *path, const char *action, const char *which,
                       struct xlsnap_error *err);
+/* Does a qcow2 image have no cluster of its own?  Nobody may write to it. */
+int qemu_img_is_empty(const char *path, bool *empty_r,
+                      struct xlsnap_error *err);
 /* fsync of the image. */
 int qemu_img_sync(const char *path, struct xlsnap_error *err);
 

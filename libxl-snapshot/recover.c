@@ -227,6 +227,8 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
         rc = recover_guard(op, err);
     for (size_t i = op->n_groups; i-- && !rc;)
         rc = op->groups[i].driver->remove(op, &op->groups[i], err);
+    if (rc)
+        guard_forsake(op->guard);
     if (!rc)
         rc = recover_unlink_memory(&op->pending, err);
     if (!rc)
@@ -406,6 +408,7 @@ static bool recover_revert_untouched(const struct op *op)
         return false;
     for (size_t i = 0; i < p->n_disks; i++)
         if (strcmp(p->disks[i].format, "raw") && /* QEMU's */
+            p->disks[i].source[0] == '/' &&      /* not tapdisk's */
             (op->dom.qemu_pid <= 0 ||
              !file_is_open_in(&p->ids[i], op->dom.qemu_pid)))
             return false;

@@ -50,8 +50,8 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
 }
 
 #ifdef XLSNAP_FAULTS
-static int fault_point(struct op *op, const struct step *step,
-                       const char *when, struct xlsnap_error *err)
+static int fault_point(struct op *op, const struct step *step, const char *when,
+                       struct xlsnap_error *err)
 {
     const char *fault = getenv("XLSNAP_FAULT");
     const char *colon = fault ? strrchr(fault, ':') : NULL;
@@ -116,6 +116,7 @@ static bool steps_undo(struct op *op, struct steps *steps, size_t n)
                        err.msg);
             /* The record must stay for recover: stop before dropping it. */
             good = false;
+            guard_forsake(op->guard);
             break;
         }
     }

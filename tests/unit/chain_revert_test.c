@@ -103,6 +103,17 @@ static void a_revert_of_an_overlay_can_be_repeated(void **state)
     RUN("qemu-img", "check", "-q", "t.qcow2");
 }
 
+/* A later snapshot, which nobody could ask about, may have frozen it. */
+static void an_overlay_of_a_domain_that_did_not_run_is_kept(void **state)
+{
+    make_overlay();
+    op.pending.domid = DOMAIN_NONE;
+    revert();
+    assert_files(".", "a.qcow2 t.qcow2 t.qcow2-discarded-T");
+    assert_filled("t.qcow2", BEFORE);
+    assert_data("t.qcow2-discarded-T", "qcow2", AFTER);
+}
+
 static void the_frozen_file_is_never_written(void **state)
 {
     make_external();
@@ -567,6 +578,7 @@ int main(void)
         TEST(a_revert_to_below_an_overlay_brings_the_data_back),
         TEST(a_revert_can_be_repeated),
         TEST(a_revert_of_an_overlay_can_be_repeated),
+        TEST(an_overlay_of_a_domain_that_did_not_run_is_kept),
         TEST(the_frozen_file_is_never_written),
         TEST(all_disks_are_reverted),
         TEST(below_a_raw_image_stays_raw),

@@ -86,7 +86,8 @@ static inline int setup(void **state)
     p->memory_tmp = xstrdup("/memory.save.new");
     p->token = xstrdup(TOKEN);
     p->discarded = xstrdup("discarded-T");
-    p->domid = p->restored = DOMAIN_NONE;
+    p->domid = 7; /* ran before, and is gone */
+    p->restored = DOMAIN_NONE;
     return mkdtemp(dir) && !chdir(dir) ? 0 : -1;
 }
 
