@@ -109,13 +109,12 @@ int copy_check_vhd(const struct disk *disk, const char *path, int fd,
 
 int copy_make_empty(const char *path, struct xlsnap_error *err)
 {
-    cleanup_close int fd =
+    int fd =
         open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (fd < 0)
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot make '%s'",
-                                 path);
-    return 0;
+        xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot make '%s'", path);
+    return fd;
 }
 
 bool copy_go_on(void *user, uint64_t done, uint64_t total)

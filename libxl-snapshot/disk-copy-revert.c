@@ -82,6 +82,26 @@ static uint64_t left_over(const struct op *op, const struct disk *disk)
     return tmp && !lstat(tmp, &st) ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+/* The name for what is given up, to be freed. */
+static char *kept_name(const struct op *op, const struct disk *disk)
+{
+    return xasprintf("%s-%s", disk->path, op->pending.discarded);
+}
+
+/* Once the record is written it may be ours, of a revert that was cut off. */
+static int prove_keep(const struct op *op, const struct disk *disk,
+                      struct xlsnap_error *err)
+{
+    cleanup_free char *name = kept_name(op, disk);
+    struct stat st;
+
+    if (!op->pending.keep || op->pending.file || lstat(name, &st))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "'%s' exists already, and nothing is ever overwritten",
+                       name);
+}
+
 static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
                       struct xlsnap_error *err)
 {
@@ -93,6 +113,8 @@ static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
         return xlsnap_fail(err, XLSNAP_INVALID, "it has no target");
     fd = frozen_open(disk, err);
     rc = fd < 0 ? -err->code : prove_format(disk, fd, err);
+    if (!rc)
+        rc = prove_keep(op, disk, err);
     plan->dir = copy_dir_of(disk->path);
     if (!rc)
         rc = copy_plan_fill(plan, disk->target, fd, err);
@@ -126,15 +148,16 @@ int copy_prove(struct op *op, struct disk_group *group,
 
 /* ---- revert ---- */
 
-/* Into an empty file.  A snapshot that took a full copy must not need --force
- * to go back to. */
-static int revert_fill(struct op *op, const struct disk *disk, const char *tmp,
-                       struct xlsnap_error *err)
+/*
+ * Fills the new file `to`, named `tmp`.  A snapshot that took a full copy must
+ * not need --force to go back to.
+ */
+static int revert_fill(struct op *op, const struct disk *disk, int to,
+                       const char *tmp, struct xlsnap_error *err)
 {
     struct copy_progress progress = { .op = op, .disk = disk };
     struct xlsnap_error no_reflink = { 0 };
     cleanup_close int from = frozen_open(disk, err);
-    cleanup_close int to = open(tmp, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
     struct copy copy = { .from = from,
                          .to = to,
                          .from_name = disk->target,
@@ -143,9 +166,6 @@ static int revert_fill(struct op *op, const struct disk *disk, const char *tmp,
                          .user = &progress };
     int rc = from < 0 ? -err->code : 0;
 
-    if (!rc && to < 0)
-        rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot open '%s'",
-                               tmp);
     if (!rc && copy_reflink(&copy, &no_reflink))
         rc = copy_data(&copy, err);
     if (!rc && fsync(to))
@@ -154,12 +174,24 @@ static int revert_fill(struct op *op, const struct disk *disk, const char *tmp,
     return rc;
 }
 
+static int revert_make(struct op *op, const struct disk *disk, const char *tmp,
+                       struct xlsnap_error *err)
+{
+    const char *like = access(disk->path, F_OK) ? disk->target : disk->path;
+    int rc = file_unlink(tmp, err); /* of a try that was cut off */
+    cleanup_close int to = rc ? -1 : copy_make_empty(tmp, err);
+
+    if (to < 0)
+        return -err->code;
+    rc = file_copy_attributes(like, tmp, err);
+    return rc ? rc : revert_fill(op, disk, to, tmp, err);
+}
+
 /* What the guest wrote since gets another name, where it is to be kept. */
 static int revert_keep(struct op *op, const struct disk *disk,
                        struct xlsnap_error *err)
 {
-    cleanup_free char *name =
-        xasprintf("%s-%s", disk->path, op->pending.discarded);
+    cleanup_free char *name = kept_name(op, disk);
 
     if (!op->pending.keep || (access(disk->path, F_OK) && errno == ENOENT))
         return 0;
@@ -178,16 +210,9 @@ static int revert_disk(struct op *op, const struct disk *disk,
                        struct xlsnap_error *err)
 {
     cleanup_free char *tmp = disk_temporary(op, disk);
-    const char *like = access(disk->path, F_OK) ? disk->target : disk->path;
     struct xlsnap_error ignored = { 0 };
-    int rc = file_unlink(tmp, err); /* of a try that was cut off */
+    int rc = revert_make(op, disk, tmp, err);
 
-    if (!rc)
-        rc = copy_make_empty(tmp, err);
-    if (!rc)
-        rc = file_copy_attributes(like, tmp, err);
-    if (!rc)
-        rc = revert_fill(op, disk, tmp, err);
     if (!rc)
         rc = revert_keep(op, disk, err);
     if (!rc && rename(tmp, disk->path))

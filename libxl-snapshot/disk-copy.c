@@ -325,11 +325,15 @@ static int prepare_file(struct op *op, struct disk *disk,
                         struct xlsnap_error *err)
 {
     cleanup_free char *tmp = copy_waiting(op, disk);
-    int rc = copy_make_empty(tmp, err);
+    cleanup_close int fd = copy_make_empty(tmp, err);
+    struct stat st;
 
-    if (!rc)
-        rc = file_id(tmp, &disk->made, err);
-    return rc ? rc : file_copy_attributes(disk->path, tmp, err);
+    if (fd < 0)
+        return -err->code;
+    if (fstat(fd, &st))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "'%s'", tmp);
+    disk->made = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino };
+    return file_copy_attributes(disk->path, tmp, err);
 }
 
 /* Else the guest would wait for it. */

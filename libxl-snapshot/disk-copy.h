@@ -39,7 +39,7 @@ char *copy_dir_of(const char *path);         /* to be freed */
  * the open file.  Any other format is fine. */
 int copy_check_vhd(const struct disk *disk, const char *path, int fd,
                    struct xlsnap_error *err);
-/* A new empty file, nobody else's. */
+/* A new empty file, nobody else's, open for writing.  -1 and err. */
 int copy_make_empty(const char *path, struct xlsnap_error *err);
 
 /* For struct copy: ->go_on, with a struct copy_progress as its ->user. */

@@ -267,7 +267,8 @@ static int lvm_check_thin(struct op *op, const struct disk *disk,
                            "would lead elsewhere (use /dev/%s/%s)",
                            disk->source, vg->name, lv->name, vg->name,
                            lv->name);
-    if (lvm_check_pool(vg, lv->pool, err))
+    if (lvm_thin_check_names(vg->name, disk, err) ||
+        lvm_check_pool(vg, lv->pool, err))
         return -err->code;
     if (pool->data >= POOL_DATA_NOTICE)
         handle_log(op->xs, XTL_NOTICE,

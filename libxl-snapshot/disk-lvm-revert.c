@@ -52,6 +52,9 @@ static void back_wait(const struct lvm_back *b)
         return;
     tag = lvm_tag(b->op);
     lvm_wait_commands(b->target_arg, tag, LVM_TIMEOUT_MS);
+    if (b->op->pending.keep && b->op->pending.discarded)
+        lvm_wait_commands(b->target_arg, b->op->pending.discarded,
+                          LVM_TIMEOUT_MS);
 }
 
 static int back_find(struct op *op, struct disk *disk, struct lvm_back *b,

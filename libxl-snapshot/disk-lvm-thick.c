@@ -17,7 +17,8 @@
 
 #define TABLE_WAIT_MS 5000
 #define PROGRESS_MS 2000
-#define FILL_MAX 98           /* %, of a store that may overflow */
+#define FILL_NOTICE 80        /* % of the store */
+#define FILL_MAX 98           /* %, of one that may overflow */
 #define KEEP_SLACK (16 << 20) /* what the guest may write until its end */
 
 /* A thick snapshot's devices and how full its store is. */
@@ -63,33 +64,58 @@ static int thick_status(dev_t dev, struct thick *t, struct xlsnap_error *err)
     return 0;
 }
 
-/* The store's device: "snapshot 253:7 253:8 P 8". */
-static int thick_store(dev_t dev, dev_t *store_r, struct xlsnap_error *err)
+/*
+ * The device of its store and that of what is below the origin:
+ * "snapshot 253:7 253:8 P 8".
+ */
+static int thick_devices(dev_t dev, dev_t *real_r, dev_t *store_r,
+                         struct xlsnap_error *err)
 {
-    unsigned real_major, real_minor, big, small;
+    unsigned real_major, real_minor, store_major, store_minor;
     cleanup_free char *line = NULL;
     char kind;
     int rc = dm_table(dev, &line, err);
 
     if (rc)
         return rc;
-    if (sscanf(line, "snapshot %u:%u %u:%u %c", &real_major, &real_minor, &big,
-               &small, &kind) != 5 ||
+    if (sscanf(line, "snapshot %u:%u %u:%u %c", &real_major, &real_minor,
+               &store_major, &store_minor, &kind) != 5 ||
         kind != 'P')
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "it is no persistent snapshot (the kernel says "
                            "'%s')",
                            line);
-    *store_r = makedev(big, small);
+    *real_r = makedev(real_major, real_minor);
+    *store_r = makedev(store_major, store_minor);
     return 0;
 }
 
-/* The size and the table of a snapshot that LVM has active. */
-static int thick_read(const struct lvm_lv *lv, uint64_t origin, struct thick *t,
-                      struct xlsnap_error *err)
+/* Does the kernel, too, have it as a snapshot of this origin?  "snapshot-origin
+ * 253:7". */
+static int thick_check_origin(dev_t origin, dev_t real,
+                              struct xlsnap_error *err)
+{
+    unsigned big, small;
+    cleanup_free char *line = NULL;
+    int rc = dm_table(origin, &line, err);
+
+    if (rc)
+        return rc;
+    if (sscanf(line, "snapshot-origin %u:%u", &big, &small) == 2 &&
+        makedev(big, small) == real)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "the kernel does not have it as a snapshot of the "
+                       "disk's volume ('%s'), though LVM does",
+                       line);
+}
+
+/* How full it is, and its table. */
+static int thick_read(const struct lvm_lv *lv, const struct lvm_lv *origin,
+                      struct thick *t, struct xlsnap_error *err)
 {
     cleanup_close int fd = -1;
-    dev_t store = 0;
+    dev_t real = 0, store = 0;
     int rc;
 
     memset(t, 0, sizeof(*t));
@@ -98,11 +124,14 @@ static int thick_read(const struct lvm_lv *lv, uint64_t origin, struct thick *t,
                            "it is not active (vgchange -ay)");
     rc = thick_status(lv->dev, t, err);
     if (!rc)
-        rc = thick_store(lv->dev, &store, err);
+        rc = thick_devices(lv->dev, &real, &store, err);
+    if (!rc)
+        rc = thick_check_origin(origin->dev, real, err);
     if (rc)
         return rc;
     fd = device_open(store, O_RDONLY, err);
-    return fd < 0 ? -err->code : cow_read(fd, t->total, origin, &t->cow, err);
+    return fd < 0 ? -err->code
+                  : cow_read(fd, t->total, origin->size, &t->cow, err);
 }
 
 static void thick_clear(struct thick *t)
@@ -120,9 +149,11 @@ static uint64_t thick_changed(const struct thick *t)
 static int thick_prove_volumes(const struct lvm_back *b,
                                struct xlsnap_error *err)
 {
-    if (!b->live || !b->live->dev)
-        return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is not active",
-                           b->live_arg);
+    if (!b->disk->id.ino || !b->live || !b->live->dev)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' does not exist (is volume group '%s' "
+                           "active?)",
+                           b->disk->source, b->vg.name);
     if (strcmp(b->target->origin, b->live_name))
         return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is no snapshot of '%s'",
                            b->target_arg, b->live_arg);
@@ -141,7 +172,7 @@ static int thick_prove_fill(const struct lvm_back *b, const struct thick *t,
 {
     unsigned percent = t->total ? 100 * t->used / t->total : 100;
 
-    handle_log(b->op->xs, XTL_VERBOSE,
+    handle_log(b->op->xs, percent < FILL_NOTICE ? XTL_VERBOSE : XTL_NOTICE,
                "disk '%s': snapshot '%s' has used %u %% of its space",
                b->disk->vdev, b->target_arg, percent);
     if (percent < FILL_MAX || b->op->force ||
@@ -164,7 +195,7 @@ static int thick_prove_other(const struct lvm_back *b, const struct thick *t,
     uint64_t growth, need, have;
 
     /* One that is lost already cannot be hurt. */
-    if (other->invalid || thick_read(other, b->live->size, &o, &unreadable)) {
+    if (other->invalid || thick_read(other, b->live, &o, &unreadable)) {
         thick_clear(&o);
         return 0;
     }
@@ -242,7 +273,7 @@ int lvm_thick_prove(const struct lvm_back *b, struct xlsnap_error *err)
     rc = b->target->invalid ? xlsnap_fail(err, XLSNAP_REFUSED,
                                           "it has overflowed, and is "
                                           "lost")
-                            : thick_read(b->target, b->live->size, &t, err);
+                            : thick_read(b->target, b->live, &t, err);
     if (rc)
         xlsnap_prefix(err, "the snapshot '%s'", b->target_arg);
     if (!rc)
@@ -285,7 +316,7 @@ static int thick_read_settled(const struct lvm_back *b, struct thick *t,
     int rc;
 
     for (;;) {
-        rc = thick_read(b->target, b->live->size, t, err);
+        rc = thick_read(b->target, b->live, t, err);
         if (rc || t->used - t->metadata == thick_changed(t))
             return rc;
         if (now_ms() >= deadline)

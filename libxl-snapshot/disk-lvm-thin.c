@@ -8,12 +8,14 @@
 
 #include "util.h"
 
-#define NODE_WAIT_MS 8000 /* for udev, twice */
+#define NODE_WAIT_MS 8000             /* for udev, twice */
+#define THIN_NAME "xl-snapshot.%s.%s" /* token, vdev */
+#define THIN_NO_TOKEN "0123456789abcdef"
 
 /* Names that only this operation knows. */
 static char *thin_name(const struct lvm_back *b, const char *suffix)
 {
-    return xasprintf("xl-snapshot.%s.%s%s", b->op->pending.token, b->disk->vdev,
+    return xasprintf(THIN_NAME "%s", b->op->pending.token, b->disk->vdev,
                      suffix);
 }
 
@@ -75,9 +77,9 @@ static int thin_prove_target(const struct lvm_back *b, struct xlsnap_error *err)
 
 /* What the new volume takes over of the old one, as options of lvcreate. */
 struct thin_options {
-    const char *argv[40];
+    const char *argv[128];
     size_t n;
-    char *owned[24];
+    char *owned[64];
     size_t n_owned;
 };
 
@@ -94,7 +96,7 @@ static void thin_add_owned(struct thin_options *o, char *word)
     thin_add(o, word);
 }
 
-/* The admin's tags; ours stay behind. */
+/* The admin's tags, some 60 at most; ours stay behind. */
 static void thin_add_tags(struct thin_options *o, const char *tags)
 {
     while (*tags) {
@@ -165,18 +167,30 @@ static int thin_create(const struct lvm_back *b, const char *name, bool test,
     return rc;
 }
 
+int lvm_thin_check_names(const char *vg, const struct disk *disk,
+                         struct xlsnap_error *err)
+{
+    cleanup_free char *name =
+        xasprintf(THIN_NAME ".old", THIN_NO_TOKEN, disk->vdev);
+    const char *why = lvm_name_problem(vg, name);
+
+    return why ? xlsnap_fail(err, XLSNAP_REFUSED,
+                             "a revert would need a volume '%s/%s', but its "
+                             "name cannot be: %s",
+                             vg, name, why)
+               : 0;
+}
+
 int lvm_thin_prove(const struct lvm_back *b, struct xlsnap_error *err)
 {
     cleanup_free char *name =
-        xasprintf("xl-snapshot.0123456789abcdef.%s.old", b->disk->vdev);
-    const char *why = lvm_name_problem(b->vg.name, name);
+        xasprintf(THIN_NAME, THIN_NO_TOKEN, b->disk->vdev);
     int rc = thin_prove_live(b, err);
 
     if (!rc)
         rc = thin_prove_target(b, err);
-    if (!rc && why)
-        rc = xlsnap_fail(err, XLSNAP_REFUSED, "there can be no volume '%s': %s",
-                         name, why);
+    if (!rc)
+        rc = lvm_thin_check_names(b->vg.name, b->disk, err);
     return rc ? rc : thin_create(b, name, true, err);
 }
 

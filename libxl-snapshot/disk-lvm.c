@@ -366,32 +366,50 @@ static bool lvm_monitors(void)
            strstr(text, "monitoring=1");
 }
 
-/* What was left out in the pause; a snapshot is a snapshot without it. */
-static void lvm_catch_up(struct op *op, const struct disk *disk,
-                         const struct lvm_disk *d)
+static void lvm_warn(struct op *op, const struct xlsnap_error *err)
 {
-    const char *monitor[] = { "lvchange", "--monitor", "y", d->target_arg,
-                              NULL };
-    const char *backup[] = { "vgcfgbackup", d->vg, NULL };
-    struct xlsnap_error err = { 0 };
+    if (err->code)
+        handle_log(op->xs, XTL_WARN, "%s", err->msg);
+}
 
-    if (!d->thin && lvm_monitors())
-        lvm_run(monitor, "", LVM_TIMEOUT_MS, &err);
-    lvm_run(backup, "", LVM_TIMEOUT_MS, &err);
-    if (err.code)
-        handle_log(op->xs, XTL_WARN, "disk '%s': %s", disk->vdev, err.msg);
+static bool lvm_is_first_of_vg(const struct lvm_disk *all, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (!strcmp(all[j].vg, all[i].vg))
+            return false;
+    return true;
+}
+
+/* What was left out in the pause; a snapshot is a snapshot without it. */
+static void lvm_catch_up(struct op *op, const struct disk_group *group)
+{
+    const struct lvm_disk *all = group->state;
+    bool monitors = lvm_monitors();
+
+    for (size_t i = 0; i < group->n; i++) {
+        const char *monitor[] = { "lvchange", "--monitor", "y",
+                                  all[i].target_arg, NULL };
+        const char *backup[] = { "vgcfgbackup", all[i].vg, NULL };
+        struct xlsnap_error err = { 0 };
+
+        if (!all[i].thin && monitors)
+            lvm_run(monitor, "", LVM_TIMEOUT_MS, &err);
+        if (lvm_is_first_of_vg(all, i))
+            lvm_run(backup, "", LVM_TIMEOUT_MS, &err);
+        lvm_warn(op, &err);
+    }
 }
 
 static int lvm_sync(struct op *op, struct disk_group *group,
                     struct xlsnap_error *err)
 {
     const struct lvm_disk *all = group->state;
-    int rc = 0;
 
     qemu_session_end(op);
-    for (size_t i = 0; i < group->n && !rc; i++) {
+    for (size_t i = 0; i < group->n; i++) {
         cleanup_close int fd =
             open(group->disks[i]->path, O_RDONLY | O_CLOEXEC);
+        int rc = 0;
 
         /* The disks' own caches, below all of this. */
         if (fd < 0 || fsync(fd))
@@ -401,9 +419,9 @@ static int lvm_sync(struct op *op, struct disk_group *group,
             rc = lvm_check_made(&all[i], err);
         if (rc)
             return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
-        lvm_catch_up(op, group->disks[i], &all[i]);
     }
-    return rc;
+    lvm_catch_up(op, group);
+    return 0;
 }
 
 /* ---- revert ---- */

@@ -59,6 +59,9 @@ typedef int lvm_back_fn(const struct lvm_back *b, struct xlsnap_error *err);
 
 lvm_back_fn lvm_thick_prove, lvm_thick_revert;
 lvm_back_fn lvm_thin_prove, lvm_thin_revert;
+/* Refuses a disk for which a revert could not name its volumes. */
+int lvm_thin_check_names(const char *vg, const struct disk *disk,
+                         struct xlsnap_error *err);
 /* The name of the LV that --keep leaves. */
 char *lvm_keep_name(const struct lvm_back *b);
 /* Of an LV in the VG of `b`. */

@@ -192,7 +192,7 @@ go_on()
     kept=$(find "$fs" -name '*-discarded-*Z' | sed 's/-discarded-.*//' | sort)
     [ "$kept" = "$(printf '%s\n' "$fs/a.raw" "$fs/b.raw" "$fs/c.vhd")" ]
     # It is the newer state: the oracle has written it beyond "gold".
-    ! cmp -s "$fs"/a.raw-discarded-* "$fs/a-gold.raw"
+    run ! cmp -s "$fs"/a.raw-discarded-* "$fs/a-gold.raw"
     [ "$n" -gt $((gold_number + 60)) ]
     rm "$fs"/*-discarded-*
 }
@@ -348,6 +348,19 @@ with_frozen()
     assert_refused "disk 'xvdc': '$fs/c-gold.vhd' is no VHD, or a damaged one"
     with_frozen "$fs/c-gold.vhd" patch "$fs/c-gold.vhd" 04
     assert_refused "disk 'xvdc': '$fs/c-gold.vhd' is a differencing VHD"
+}
+
+@test "revert --keep over a file that is there is refused" {
+    local now s
+
+    printf -v now '%(%s)T' -1
+    for ((s = now; s < now + 60; s++)); do
+        touch "$fs/b.raw-discarded-$(TZ=UTC printf '%(%Y%m%dT%H%M%SZ)T' "$s")"
+    done
+    snap revert --keep "$guest" name=gold
+    rm "$fs"/b.raw-discarded-*
+    assert_refused "disk 'xvdb': '$fs/b.raw-discarded-"
+    assert_says "exists already, and nothing is ever overwritten"
 }
 
 @test "a frozen file that is the disk itself is refused" {

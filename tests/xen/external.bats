@@ -136,7 +136,7 @@ assert_back_at_gold()
     assert_scanned
 }
 
-@test "ten snapshots in a chain, back to the third, the first, the tenth" {
+@test "ten snapshots in a chain, back to the third and the tenth" {
     local i
 
     for i in 1 2 3 4 5 6 7 8 9 10; do
@@ -145,7 +145,7 @@ assert_back_at_gold()
     done
     assert_sound
     [ "$(chain "$disk_a" | wc -w)" = 12 ]
-    for i in 3 1 10; do
+    for i in 3 10; do
         snap revert "$guest" "name=s$i"
         assert_status 0
         assert_scanned

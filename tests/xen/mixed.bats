@@ -80,6 +80,6 @@ teardown_file()
     assert_status 1
     assert_no_trace try
     [ -z "$(find "$disk_dir" -name '*try*')" ]
-    [ -z "$(lvs --noheadings -o lv_name "$vg" 3>&- 4>&- | grep try)" ]
+    run ! grep -q try < <(lvs --noheadings -o lv_name "$vg" 3>&- 4>&-)
     assert_scanned
 }

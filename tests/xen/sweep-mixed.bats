@@ -31,10 +31,6 @@ setup()
     sweep create kill-after
 }
 
-@test "create: kill -9 of the command and its guard after each step" {
-    sweep create killall-after
-}
-
 @test "revert: kill -9 after each step" {
     sweep revert kill-after
 }

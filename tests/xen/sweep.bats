@@ -30,6 +30,10 @@ setup()
     sweep create kill-after
 }
 
+@test "create: kill -9 of the command and its guard after each step" {
+    sweep create killall-after
+}
+
 @test "revert: each step fails after it was done" {
     sweep revert after
 }

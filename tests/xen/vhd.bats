@@ -137,7 +137,7 @@ assert_refused()
     local i
 
     for i in 1 2; do
-        labguest wait "$guest" $((gold_number + 70)) 120 >/dev/null
+        labguest wait "$guest" $((gold_number + 70)) 600 >/dev/null
         snap revert "$guest" name=gold
         assert_status 0
         assert_back_at_gold
@@ -156,7 +156,7 @@ assert_refused()
     assert_parent "$disk_a" "$disk_dir/a-second.vhd"
     assert_parent "$disk_dir/a-second.vhd" "$disk_dir/a-gold.vhd"
     before=$(newest)
-    labguest wait "$guest" $((before + 50)) 120 >/dev/null
+    labguest wait "$guest" $((before + 50)) 600 >/dev/null
     snap revert --keep "$guest" name=second
     assert_status 0
     [ "$(newest)" -lt $((before + 60)) ]
