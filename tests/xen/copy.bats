@@ -351,11 +351,12 @@ with_frozen()
 }
 
 @test "revert --keep over a file that is there is refused" {
-    local now s
+    local now s stamp
 
     printf -v now '%(%s)T' -1
     for ((s = now; s < now + 60; s++)); do
-        touch "$fs/b.raw-discarded-$(TZ=UTC printf '%(%Y%m%dT%H%M%SZ)T' "$s")"
+        TZ=UTC printf -v stamp '%(%Y%m%dT%H%M%SZ)T' "$s"
+        : >"$fs/b.raw-discarded-$stamp"
     done
     snap revert --keep "$guest" name=gold
     rm "$fs"/b.raw-discarded-*

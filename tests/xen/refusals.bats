@@ -171,11 +171,6 @@ damaged()
     assert_refused "disk 'xvda' is of format qcow2, not raw"
 }
 
-@test "an external snapshot is refused by this version" {
-    snap create --external "$guest" name=new
-    assert_refused "external snapshots are not supported"
-}
-
 @test "live is refused for a PV guest where Xen cannot" {
     snap create --live "$guest" name=new
     assert_refused "without the shadow paging"
