@@ -88,12 +88,15 @@ $(B)/man/%: docs/%.pod
 # ---- tests ----
 
 .PHONY: check check-unit check-fuzz-corpus check-cli check-xen check-all \
-        check-asan unit-tests bench
+        check-asan check-sweep unit-tests bench
 check: ## all tests that need no Xen
 	@tests/run unit fuzz cli
 
 check-xen: ## the tests on a real Xen, in the lab
 	@tests/run xen
+
+check-sweep: ## every fault at every step, for every kind of disk: hours
+	@XLS_SWEEP=all tests/xen/run tests/xen/sweep*.bats
 
 bench: ## how long the guest stands still, ours against the admin's way
 	@tests/xen/run -j 1 tests/bench/*.bats

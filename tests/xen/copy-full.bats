@@ -105,11 +105,11 @@ assert_refused()
     n=$(newest)
     sums=$(sha256sum "$fs"/*-full.raw)
     for _ in 1 2; do
-        labguest wait "$guest" $((n + 100)) 600 >/dev/null
+        go_on "$n"
         snap revert "$guest" name=full
         assert_status 0
         [[ $stderr == *"disk 'xvda': 3"?" MiB will be copied from '$fs/a-full.raw'"* ]]
-        [ "$(newest)" -le $((n + 60)) ] || fail "not back at $n"
+        assert_back_at "$n"
         assert_scanned
         [ "$(sha256sum "$fs"/*-full.raw)" = "$sums" ]
         assert_only a-full.raw b-full.raw

@@ -21,15 +21,15 @@ setup_file()
         --disk "$(raw_by_qemu "$fs/b.raw" xvdb)" \
         --disk "$fs/c.vhd,vhd,xvdc,w" --disk "$disk_dir/d.qcow2,qcow2,xvdd,w"
     snap create "$guest" name=gold
-    assert_status 0
-    gold_number=$(newest)
-    export gold_number
+    gold_made
     frozen_sums >"$BATS_FILE_TMPDIR/sums"
 }
 
 make_disks()
 {
     truncate -s 64M "$fs/a.raw" "$fs/b.raw"
+    # Where the oracle does not write.
+    dd if=/dev/urandom of="$fs/b.raw" bs=1M seek=32 count=16 conv=notrunc status=none
     ln -s fs/a.raw "$disk_dir/a.raw"
     qemu-img create -q -f vpc -o subformat=dynamic,force_size "$fs/c.vhd" 64M
     labguest disk "$disk_dir/d.qcow2"
@@ -43,9 +43,19 @@ teardown_file()
     fs_end
 }
 
+# A test that failed must not fail the next ones.
 setup()
 {
+    local file
+
     id=$(domid)
+    rm -f "$fs/ballast" "$pending"/*.json
+    for file in "$fs"/*; do
+        case $file in
+        */a.raw | */b.raw | */c.vhd | *-gold.*) ;;
+        *) rm -rf "$file" ;;
+        esac
+    done
 }
 
 # frozen NAME: the files of that snapshot.
@@ -101,24 +111,13 @@ assert_refused()
     assert_only_files "${@:2}"
 }
 
-# Back at "gold": the number is about what it was then, and goes on; the frozen
-# files are as they were.
-assert_back_at_gold()
+# The oracle is content, and the frozen files are as they were.
+assert_as_gold()
 {
-    local n
-
-    n=$(newest)
-    [ "$n" -le $((gold_number + 60)) ] ||
-        fail "number $n is not back at $gold_number"
     assert_scanned
     frozen_sums | diff -u "$BATS_FILE_TMPDIR/sums" - >&2 ||
         fail "a frozen file has changed"
     assert_nothing_pending
-}
-
-go_on()
-{
-    labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
 }
 
 @test "one snapshot freezes every kind of disk" {
@@ -154,6 +153,7 @@ go_on()
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
+    assert_as_gold
     assert_right_files
     assert_monitored
     assert_only_files
@@ -164,6 +164,7 @@ go_on()
     snap revert "$snapshots/$guest/gold/snapshot.cfg"
     assert_status 0
     assert_back_at_gold
+    assert_as_gold
     assert_right_files
     [ "$(readlink "$disk_dir/a.raw")" = fs/a.raw ]
     [ "$(stat -c '%u:%g %a' "$fs/a.raw")" = "107:108 640" ]
@@ -179,6 +180,7 @@ go_on()
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
+    assert_as_gold
 }
 
 @test "revert --keep keeps what is given up" {
@@ -189,21 +191,21 @@ go_on()
     snap revert --keep "$guest" name=gold
     assert_status 0
     assert_back_at_gold
+    assert_as_gold
     kept=$(find "$fs" -name '*-discarded-*Z' | sed 's/-discarded-.*//' | sort)
     [ "$kept" = "$(printf '%s\n' "$fs/a.raw" "$fs/b.raw" "$fs/c.vhd")" ]
     # It is the newer state: the oracle has written it beyond "gold".
     run ! cmp -s "$fs"/a.raw-discarded-* "$fs/a-gold.raw"
-    [ "$n" -gt $((gold_number + 60)) ]
+    [ "$n" -ge $((gold_number + 25)) ]
     rm "$fs"/*-discarded-*
 }
 
 @test "revert when the domain does not run" {
     guest_end
-    # The config's links and names lead to the right files without it, too.
-    rm "$fs/d.vhd"
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
+    assert_as_gold
     assert_right_files
     assert_monitored
 }
@@ -230,7 +232,7 @@ go_on()
 @test "targets elsewhere" {
     mkdir "$fs/sub"
     snapshot else "disks=['vdev=xvda,target=$fs/sub/one', 'vdev=xvdc,target=$fs/sub/three']"
-    labguest wait "$guest" $(($(newest) + 50)) 60 >/dev/null
+    go_on "$(newest)"
     snap revert "$guest" name=else
     assert_status 0
     assert_scanned
@@ -246,7 +248,7 @@ go_on()
     snap create "$guest" name=tight
     rm "$fs/ballast"
     assert_status 0
-    [[ $stderr == *"disk 'xvdc': the copy shares "*" MiB with '$fs/c.vhd'; what the guest overwrites"*" MiB are free"* ]]
+    assert_told "disk 'xvdb': the copy shares * MiB with '$fs/b.raw'; what the guest overwrites* MiB are free"
     # shellcheck disable=SC2046
     rm $(frozen tight)
 }
@@ -373,6 +375,7 @@ with_frozen()
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
+    assert_as_gold
     assert_right_files
     guest_end
     until_true 20 eval "! losetup -n -O BACK-FILE | grep -F '$fs/'"

@@ -106,6 +106,8 @@ assert_scanned()
 # snap ARGS...: xl snapshot-..., stdout in $output, stderr in $stderr.
 snap()
 {
+    # For assert_back_at.
+    case $1 in revert | recover) labguest mark "$guest" ;; esac
     run --separate-stderr xl "snapshot-$1" "${@:2}"
 }
 
@@ -123,6 +125,13 @@ assert_says()
     *"$1"*) ;;
     *) fail "the message lacks: $1" ;;
     esac
+}
+
+# Some line of stderr matches the pattern.
+assert_told()
+{
+    # shellcheck disable=SC2053
+    [[ $stderr == *$1* ]] || fail "this was not told: $1"
 }
 
 assert_nothing_pending()
@@ -202,4 +211,35 @@ snapshot()
 newest()
 {
     labguest now "$guest"
+}
+
+# gold_made: a snapshot "gold" has just been made. What a revert to it shows:
+# the guest's number goes back to what it was then.
+gold_made()
+{
+    [ "$status" -eq 0 ] || fail "gold"
+    gold_number=$(newest)
+    export gold_number
+}
+
+# go_on [NUMBER]: until the guest is clearly beyond it ("gold").
+go_on()
+{
+    labguest wait "$guest" $((${1-$gold_number} + 25)) 600 >/dev/null
+}
+
+# assert_back_at NUMBER: the last revert has taken the guest back to it; once.
+assert_back_at()
+{
+    local low
+
+    low=$(labguest lowest "$guest") || fail "no sign of life"
+    [ "$low" -le $(($1 + 12)) ] || fail "number $low is not back at $1"
+    labguest mark "$guest"
+    assert_sound
+}
+
+assert_back_at_gold()
+{
+    assert_back_at "$gold_number"
 }

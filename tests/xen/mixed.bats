@@ -15,9 +15,7 @@ setup_file()
         "format=raw,vdev=xvdf,access=rw,backendtype=qdisk,target=/var/lib/guests/f.raw"
     disks="${mixed_disks% ]}, 'vdev=xvdf,snapshot=overlay,target=$disk_dir/f-gold.qcow2' ]"
     snap create "$guest" name=gold "$disks"
-    [ "$status" -eq 0 ] || fail "gold"
-    gold_number=$(newest)
-    export gold_number
+    gold_made
 }
 
 teardown_file()
@@ -41,11 +39,10 @@ teardown_file()
     local i
 
     for i in 1 2; do
-        # Six disks in an emulated machine: a round takes its time.
-        labguest wait "$guest" $((gold_number + 40)) 600 >/dev/null
+        go_on
         snap revert "$guest" name=gold
         assert_status 0
-        [ "$(newest)" -lt $((gold_number + 40)) ] || fail "not back"
+        assert_back_at_gold
         assert_scanned
     done
 }

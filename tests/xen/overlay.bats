@@ -151,12 +151,12 @@ frozen_sums()
     local n
 
     n=$(newest)
-    labguest wait "$guest" $((n + 50)) 600 >/dev/null
+    go_on "$n"
     snap revert "$guest" name=one
     assert_status 0
     assert_scanned
     assert_runs_on one
-    [ "$(newest)" -lt "$n" ] || fail "not back"
+    assert_back_at "$n"
     frozen_sums | diff - "$BATS_FILE_TMPDIR/sums"
 }
 

@@ -8,29 +8,12 @@ setup_file()
 {
     guest_new
     snap create "$guest" name=gold
-    [ "$status" -eq 0 ]
-    gold_number=$(newest)
-    export gold_number
+    gold_made
 }
 
 teardown_file()
 {
     guest_end
-}
-
-# Back at "gold": the number is about what it was then, and goes on.
-assert_back_at_gold()
-{
-    local n
-
-    n=$(newest)
-    [ "$n" -le $((gold_number + 60)) ] || fail "number $n is not back at $gold_number"
-    assert_sound
-}
-
-go_on()
-{
-    labguest wait "$guest" $((gold_number + 100)) 600 >/dev/null
 }
 
 @test "a snapshot leaves the guest running and tags both disks" {

@@ -23,14 +23,10 @@ setup()
     assert_gold_only
 }
 
-@test "create: each step fails after it was done" {
-    sweep create after
+@test "create: at each step a fault, and nothing is left but before or after" {
+    sweep create kill-after killall-after after
 }
 
-@test "create: kill -9 after each step" {
-    sweep create kill-after
-}
-
-@test "revert: kill -9 after each step" {
-    sweep revert kill-after
+@test "revert: at each step a fault, and nothing is left but before or after" {
+    sweep revert kill-after after
 }

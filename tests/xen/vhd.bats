@@ -13,7 +13,7 @@ load helpers
 
 setup_file()
 {
-    export guest disk_a disk_b disk_dir gold_number
+    export guest disk_a disk_b disk_dir
     guest=$(basename "$BATS_TEST_FILENAME" .bats)
     disk_dir=/var/lib/guests/$guest
     disk_a=$disk_dir/a.vhd
@@ -26,8 +26,7 @@ setup_file()
     labguest start "$guest" --mem 112 --slots 128 \
         --disk "$(spec "$disk_a" xvda)" --disk "$(spec "$disk_b" xvdb)"
     snap create "$guest" name=gold
-    [ "$status" -eq 0 ] || fail "gold"
-    gold_number=$(newest)
+    gold_made
     listing >"$BATS_FILE_TMPDIR/files"
 }
 
@@ -101,15 +100,6 @@ assert_served()
     [ "/proc/$pid/fd/60" -ef "$1" ] || fail "tapdisk has another file open"
 }
 
-assert_back_at_gold()
-{
-    local n
-
-    n=$(newest)
-    [ "$n" -le $((gold_number + 60)) ] ||
-        fail "number $n is not back at $gold_number"
-}
-
 assert_refused()
 {
     assert_status 4
@@ -137,7 +127,7 @@ assert_refused()
     local i
 
     for i in 1 2; do
-        labguest wait "$guest" $((gold_number + 70)) 600 >/dev/null
+        go_on
         snap revert "$guest" name=gold
         assert_status 0
         assert_back_at_gold
@@ -156,10 +146,10 @@ assert_refused()
     assert_parent "$disk_a" "$disk_dir/a-second.vhd"
     assert_parent "$disk_dir/a-second.vhd" "$disk_dir/a-gold.vhd"
     before=$(newest)
-    labguest wait "$guest" $((before + 50)) 600 >/dev/null
+    go_on "$before"
     snap revert --keep "$guest" name=second
     assert_status 0
-    [ "$(newest)" -lt $((before + 60)) ]
+    assert_back_at "$before"
     assert_scanned
     vhd-util check -n "$disk_dir"/a.vhd-discarded-* -p
     snap revert "$guest" name=gold
