@@ -152,7 +152,7 @@ static bool same_dir(const char *a, const char *b)
 static int check_qemu(struct op *op, const struct disk *disk,
                       const struct json *blocks, struct xlsnap_error *err)
 {
-    const struct json *entry = qemu_find_node(blocks, disk, err);
+    const struct json *entry = qemu_find_node(op, blocks, disk, err);
     const char *backing;
 
     if (!entry)

@@ -97,7 +97,7 @@ static int lvm_check_served(struct op *op, const struct disk *disk,
     if (!qdisk || disk->format == LIBXL_DISK_FORMAT_RAW)
         return 0;
     rc = qemu_query_block(op, &reply, err);
-    entry = rc ? NULL : qemu_find_node(qmp_result(reply), disk, err);
+    entry = rc ? NULL : qemu_find_node(op, qmp_result(reply), disk, err);
     if (entry)
         d->node = xstrdup(json_get_string(entry, "node-name"));
     json_free(reply);

@@ -122,7 +122,7 @@ static int commit_find(struct op *op, const struct disk *disk, char **top_r,
     int rc = qemu_query_block(op, &blocks, err);
 
     if (!rc) {
-        top = qemu_find_node(qmp_result(blocks), disk, err);
+        top = qemu_find_node(op, qmp_result(blocks), disk, err);
         *top_r = top ? xstrdup(json_get_string(top, "node-name")) : NULL;
         rc = top ? 0 : -err->code;
     }
@@ -228,6 +228,23 @@ int chain_commit_live(struct op *op, struct disk *disk,
         chain_commit_end(op, disk, &ignored);
     }
     return rc;
+}
+
+/*
+ * In a QEMU that was started since the snapshot the overlay is a node that
+ * Xen's block backend has made itself, and keeps after the merge, with the base
+ * below: which then is no root node, and so takes no internal snapshot.
+ * blockdev-del refuses while the disk uses it.
+ */
+void chain_drop_merged(struct op *op, const struct disk *disk)
+{
+    cleanup_free char *arguments =
+        xasprintf("{\"node-name\": \"%s-qcow2\"}", disk->vdev);
+    struct xlsnap_error ignored = { 0 };
+
+    if (!qemu_session(op, &ignored))
+        qmp_command(op->qmp, "blockdev-del", arguments,
+                    QEMU_TRANSACTION_TIMEOUT_MS, NULL, &ignored);
 }
 
 int chain_commit_offline(const char *overlay, struct xlsnap_error *err)

@@ -68,7 +68,7 @@ static int internal_remove_live(struct op *op, struct disk *disk,
 
     if (rc)
         return rc;
-    entry = qemu_find_node(qmp_result(reply), disk, err);
+    entry = qemu_find_node(op, qmp_result(reply), disk, err);
     if (!entry)
         rc = -err->code;
     else if (qemu_node_has_tag(entry, op->snap.name))

@@ -51,7 +51,7 @@ static bool qemu_moves(const struct disk *disk)
 static int qemu_check_disk(struct op *op, struct disk *disk,
                            const struct json *blocks, struct xlsnap_error *err)
 {
-    const struct json *entry = qemu_find_node(blocks, disk, err);
+    const struct json *entry = qemu_find_node(op, blocks, disk, err);
 
     if (!entry)
         return -err->code;

@@ -42,38 +42,85 @@ int qemu_query_block(struct op *op, struct json **reply_r,
                             QEMU_TRANSACTION_TIMEOUT_MS, reply_r, err);
 }
 
-/* Is this entry of query-block our disk? */
-static bool qemu_node_is(const struct json *inserted, const struct disk *disk)
+/* Is this entry of query-block our disk, by the name of its node? */
+static bool qemu_entry_is_named(const struct json *entry,
+                                const struct disk *disk)
 {
-    const char *node = json_get_string(inserted, "node-name");
+    const char *node =
+        json_get_string(json_get(entry, "inserted"), "node-name");
     size_t len = strlen(disk->vdev);
 
     return node && !strncmp(node, disk->vdev, len) && node[len] == '-';
 }
 
-const struct json *qemu_find_node(const struct json *blocks,
+/*
+ * Is it our disk, by its device?  xen-block's property "vdev" always has a
+ * partition's number, 0 for a whole disk (xen_block_get_vdev).
+ */
+static bool qemu_entry_is_device(struct op *op, const struct json *entry,
+                                 const struct disk *disk)
+{
+    const char *qdev = json_get_string(entry, "qdev"), *vdev;
+    struct json_writer *w;
+    cleanup_free char *arguments = NULL;
+    struct xlsnap_error other = { 0 }; /* a device of another kind */
+    struct json *reply = NULL;
+    size_t len = strlen(disk->vdev);
+    bool is = false;
+
+    if (!op->qmp || !qdev || !json_get(entry, "inserted"))
+        return false;
+    w = json_writer_new(false);
+    json_open_object(w, NULL);
+    json_put_string(w, "path", qdev);
+    json_put_string(w, "property", "vdev");
+    json_close_object(w);
+    arguments = json_writer_finish(w);
+    if (!qmp_command(op->qmp, "qom-get", arguments, QMP_TIMEOUT_MS, &reply,
+                     &other)) {
+        vdev = json_string(qmp_result(reply));
+        is = vdev && !strncmp(vdev, disk->vdev, len) &&
+             (!vdev[len] || !strcmp(vdev + len, "0"));
+    }
+    json_free(reply);
+    return is;
+}
+
+/* The "inserted" of the only such entry; *n_r: how many there are. */
+static const struct json *qemu_pick(struct op *op, const struct json *blocks,
+                                    const struct disk *disk, bool by_name,
+                                    size_t *n_r)
+{
+    const struct json *found = NULL;
+
+    *n_r = 0;
+    for (size_t i = 0; i < json_array_len(blocks); i++) {
+        const struct json *entry = json_array_at(blocks, i);
+
+        if (by_name ? qemu_entry_is_named(entry, disk)
+                    : qemu_entry_is_device(op, entry, disk)) {
+            found = json_get(entry, "inserted");
+            ++*n_r;
+        }
+    }
+    return *n_r == 1 ? found : NULL;
+}
+
+const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                                   const struct disk *disk,
                                   struct xlsnap_error *err)
 {
-    const struct json *found = NULL;
-    size_t n = 0;
+    size_t n;
+    const struct json *found = qemu_pick(op, blocks, disk, true, &n);
 
-    for (size_t i = 0; i < json_array_len(blocks); i++) {
-        const struct json *inserted =
-            json_get(json_array_at(blocks, i), "inserted");
-
-        if (qemu_node_is(inserted, disk)) {
-            found = inserted;
-            n++;
-        }
-    }
-    if (n == 1)
-        return found;
-    xlsnap_fail(err, XLSNAP_REFUSED,
-                n ? "disk '%s': QEMU has '%s' open more than once"
-                  : "disk '%s': QEMU does not serve '%s'",
-                disk->vdev, disk->source);
-    return NULL;
+    if (!n)
+        found = qemu_pick(op, blocks, disk, false, &n);
+    if (!found)
+        xlsnap_fail(err, XLSNAP_REFUSED,
+                    n ? "disk '%s': QEMU has '%s' open more than once"
+                      : "disk '%s': QEMU does not serve '%s'",
+                    disk->vdev, disk->source);
+    return found;
 }
 
 bool qemu_node_has_tag(const struct json *inserted, const char *tag)

@@ -5,7 +5,9 @@
  *
  * PV disks have no device name in QEMU; Xen's block backend names the node at
  * the top of a disk VDEV-DRIVER (xen_block_drive_create in QEMU's
- * hw/block/xen-block.c), and so do we for overlays: VDEV-... finds it.
+ * hw/block/xen-block.c), and so do we for overlays: VDEV-... finds it.  Only an
+ * image that QEMU opened as the backing file of another one, which has since
+ * been merged into it, has a name of QEMU's making; then its device is asked.
  * Tags are resolved to IDs and must be unique: qemu-img takes an argument for
  * an ID first, and allows a tag twice.
  */
@@ -32,7 +34,7 @@ int qemu_query_block(struct op *op, struct json **reply_r,
  * The "inserted" object of the disk in the result of query-block; NULL
  * (-XLSNAP_REFUSED in err) if QEMU has no, or more than one, such node.
  */
-const struct json *qemu_find_node(const struct json *blocks,
+const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                                   const struct disk *disk,
                                   struct xlsnap_error *err);
 /* Does the image of such an entry hold a snapshot of that tag? */

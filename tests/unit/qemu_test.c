@@ -28,7 +28,7 @@ static char *find(const char *entries, const char *message)
     cleanup_free char *text = xasprintf("[%s]", entries);
     struct json *blocks = parse(text);
     struct xlsnap_error err = { 0 };
-    const struct json *found = qemu_find_node(blocks, &disk, &err);
+    const struct json *found = qemu_find_node(&op, blocks, &disk, &err);
     char *name = found ? xstrdup(json_get_string(found, "node-name")) : NULL;
 
     assert_int_equal(err.code, found ? 0 : XLSNAP_REFUSED);
@@ -113,7 +113,7 @@ static void a_reply_of_another_shape_is_refused(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(replies); i++)
         assert_not_found(replies[i]);
-    assert_null(qemu_find_node(object, &disk, &err));
+    assert_null(qemu_find_node(&op, object, &disk, &err));
     assert_int_equal(err.code, XLSNAP_REFUSED);
     json_free(object);
 }
