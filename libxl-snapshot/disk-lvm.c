@@ -207,16 +207,12 @@ static int lvm_snapshot(struct op *op, const struct lvm_disk *d,
 static int lvm_create_disk(struct op *op, const struct disk *disk,
                            const struct lvm_disk *d, struct xlsnap_error *err)
 {
-    struct xlsnap_error resume = { 0 };
     int64_t started = now_ms();
     int rc = lvm_snapshot(op, d, err);
 
     handle_log(op->xs, XTL_DEBUG, "disk '%s': %s snapshot '%s' took %lld ms",
                disk->vdev, d->thin ? "thin" : "thick", d->target_arg,
                (long long)(now_ms() - started));
-    /* A command that was killed may have left the guest's disk suspended. */
-    if (rc && dm_resume(disk->id.ino, &resume))
-        handle_log(op->xs, XTL_ERROR, "disk '%s': %s", disk->vdev, resume.msg);
     return rc ? xlsnap_prefix(err, "disk '%s'", disk->vdev) : 0;
 }
 
@@ -249,22 +245,27 @@ static int lvm_target_names(const struct disk *disk, char **vg_r, char **lv_r,
 }
 
 /*
- * A suspended device that nobody is working on: who works on it has the VG's
- * lock, and is waited for.
+ * What is suspended and nobody is working on: who works on it has the VG's lock,
+ * and is waited for.
  */
 static int lvm_rescue_device(const struct disk *disk, const char *vg_name,
                              struct xlsnap_error *err)
 {
+    cleanup_free dev_t *before = NULL, *suspended = NULL;
     struct xlsnap_error ignored = { 0 };
     struct lvm_vg vg = { 0 };
-    struct dm_info info;
+    size_t n;
+    int rc = 0;
 
-    if (!disk->id.ino || dm_look(disk->id.ino, &info, &ignored) ||
-        !info.suspended)
+    if (!disk->id.ino || !dm_suspended_tree(disk->id.ino, &before))
         return 0;
     lvm_look(vg_name, &vg, &ignored);
     lvm_vg_clear(&vg);
-    return dm_resume(disk->id.ino, err);
+    n = dm_suspended_tree(disk->id.ino, &suspended);
+    for (size_t i = 0; i < n; i++)
+        if (dm_resume(suspended[i], err))
+            rc = -err->code;
+    return rc;
 }
 
 static int lvm_rescue_disk(struct op *op, const struct disk *disk,
@@ -295,6 +296,23 @@ static int lvm_rescue(struct op *op, struct disk_group *group,
     return one.code ? -one.code : 0;
 }
 
+/*
+ * What a killed command has left in the kernel.  That of a living one is not
+ * touched: it has the VG's lock until its end, and lvm_look gets that.
+ */
+static int lvm_tidy(const struct disk *disk, const char *vg_name,
+                    struct xlsnap_error *err)
+{
+    struct lvm_vg vg = { 0 };
+    int rc;
+
+    if (!disk->id.ino || !dm_has_leftovers(disk->id.ino))
+        return 0;
+    rc = lvm_look(vg_name, &vg, err);
+    lvm_vg_clear(&vg);
+    return rc ? rc : dm_drop_leftovers(disk->id.ino, err);
+}
+
 static int lvm_remove_disk(struct op *op, const struct disk *disk,
                            struct xlsnap_error *err)
 {
@@ -316,6 +334,8 @@ static int lvm_remove_disk(struct op *op, const struct disk *disk,
         rc = lvm_run(argv, "", LVM_REMOVE_TIMEOUT_MS, err);
     }
     lvm_vg_clear(&vg);
+    if (!rc)
+        rc = lvm_tidy(disk, vg_name, err);
     return rc ? xlsnap_prefix(err, "disk '%s'", disk->vdev) : 0;
 }
 

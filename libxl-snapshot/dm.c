@@ -50,6 +50,7 @@ int dm_look(dev_t dev, struct dm_info *info_r, struct xlsnap_error *err)
     memcpy(info_r->uuid, io->uuid, sizeof(info_r->uuid) - 1);
     info_r->open = io->open_count;
     info_r->suspended = io->flags & DM_SUSPEND_FLAG;
+    info_r->waiting = io->flags & DM_INACTIVE_PRESENT_FLAG;
     return 0;
 }
 
@@ -103,4 +104,155 @@ int dm_resume(dev_t dev, struct xlsnap_error *err)
     rc = dm_do(dev, DM_TABLE_CLEAR, "drop the new table of", err);
     /* DM_DEV_SUSPEND without DM_SUSPEND_FLAG is resume. */
     return rc ? rc : dm_do(dev, DM_DEV_SUSPEND, "resume", err);
+}
+
+/* ---- logical volumes ---- */
+
+#define LVM_UUID_LEN \
+    (4 + 32 + 32) /* "LVM-", VG's, LV's; a layer's name after */
+
+struct dm_lv {
+    dev_t dev;
+    struct dm_info info;
+    bool related;
+};
+
+static bool dm_same_lv(const struct dm_info *a, const struct dm_info *b)
+{
+    return !strncmp(a->uuid, b->uuid, LVM_UUID_LEN);
+}
+
+static bool dm_is_layer(const struct dm_info *info, const char *name)
+{
+    return strlen(info->uuid) > LVM_UUID_LEN &&
+           !strcmp(info->uuid + LVM_UUID_LEN, name);
+}
+
+/* All devices of the VG that this one is of. */
+static struct dm_lv *dm_list_vg(const struct dm_info *of, size_t *n_r)
+{
+    cleanup_free struct dm_ioctl *io = dm_new(0, 0);
+    const struct dm_name_list *entry;
+    struct xlsnap_error ignored = { 0 };
+    struct dm_lv *all = NULL;
+    size_t n = 0, at;
+
+    *n_r = 0;
+    if (dm_call(io, DM_LIST_DEVICES, "list", &ignored) ||
+        (io->flags & DM_BUFFER_FULL_FLAG))
+        return NULL;
+    for (at = io->data_start; at + sizeof(*entry) < io->data_size;
+         at += entry->next) {
+        entry = (const void *)((const char *)io + at);
+        if (entry->dev) {
+            all = xrealloc(all, n + 1, sizeof(*all));
+            all[n] = (struct dm_lv){ .dev = entry->dev };
+            if (!dm_look(entry->dev, &all[n].info, &ignored) &&
+                !strncmp(all[n].info.uuid, of->uuid, LVM_UUID_LEN - 32))
+                n++;
+        }
+        if (!entry->next)
+            break;
+    }
+    *n_r = n;
+    return all;
+}
+
+/* Does the table that the device runs with use this one? */
+static bool dm_depends_on(dev_t dev, dev_t on)
+{
+    cleanup_free struct dm_ioctl *io = dm_new(dev, 0);
+    const struct dm_target_deps *deps;
+    struct xlsnap_error ignored = { 0 };
+
+    if (dm_call(io, DM_TABLE_DEPS, "look at", &ignored) ||
+        (io->flags & DM_BUFFER_FULL_FLAG))
+        return false;
+    deps = (const void *)((const char *)io + io->data_start);
+    for (size_t i = 0; i < deps->count; i++)
+        if (deps->dev[i] == on)
+            return true;
+    return false;
+}
+
+/* It, its layers, what is on its -real, and the layers of these. */
+static void dm_relate(struct dm_lv *all, size_t n, const struct dm_info *top)
+{
+    dev_t real = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        all[i].related = dm_same_lv(&all[i].info, top);
+        if (all[i].related && dm_is_layer(&all[i].info, "-real"))
+            real = all[i].dev;
+    }
+    for (size_t i = 0; i < n && real; i++)
+        if (!all[i].related && dm_depends_on(all[i].dev, real))
+            for (size_t j = 0; j < n; j++)
+                all[j].related |= dm_same_lv(&all[j].info, &all[i].info);
+}
+
+size_t dm_suspended_tree(dev_t dev, dev_t **list_r)
+{
+    cleanup_free struct dm_lv *all = NULL;
+    struct xlsnap_error ignored = { 0 };
+    struct dm_info top;
+    size_t n = 0, found = 0;
+
+    *list_r = NULL;
+    if (dm_look(dev, &top, &ignored) || strncmp(top.uuid, "LVM-", 4))
+        return 0;
+    all = dm_list_vg(&top, &n);
+    dm_relate(all, n, &top);
+    /* Layers are below. */
+    for (int layers = 1; layers >= 0; layers--)
+        for (size_t i = 0; i < n; i++)
+            if (all[i].related && all[i].info.suspended &&
+                (strlen(all[i].info.uuid) > LVM_UUID_LEN) == layers) {
+                *list_r = xrealloc(*list_r, found + 1, sizeof(**list_r));
+                (*list_r)[found++] = all[i].dev;
+            }
+    return found;
+}
+
+/* An ioctl on UUID-real instead of the device itself. */
+static struct dm_ioctl *dm_new_real(const struct dm_info *info)
+{
+    struct dm_ioctl *io = dm_new(0, 0);
+
+    snprintf(io->uuid, sizeof(io->uuid), "%.*s-real", (int)sizeof(io->uuid) - 6,
+             info->uuid);
+    return io;
+}
+
+/* Is there a device UUID-real that nobody uses? */
+static bool dm_has_idle_real(const struct dm_info *info)
+{
+    cleanup_free struct dm_ioctl *io = dm_new_real(info);
+    struct xlsnap_error ignored = { 0 };
+
+    return !strncmp(info->uuid, "LVM-", 4) &&
+           !dm_call(io, DM_DEV_STATUS, "look at", &ignored) && !io->open_count;
+}
+
+bool dm_has_leftovers(dev_t dev)
+{
+    struct xlsnap_error ignored = { 0 };
+    struct dm_info info;
+
+    return !dm_look(dev, &info, &ignored) &&
+           (info.waiting || dm_has_idle_real(&info));
+}
+
+int dm_drop_leftovers(dev_t dev, struct xlsnap_error *err)
+{
+    cleanup_free struct dm_ioctl *io = NULL;
+    struct dm_info info;
+    int rc = dm_look(dev, &info, err);
+
+    if (!rc && info.waiting)
+        rc = dm_do(dev, DM_TABLE_CLEAR, "drop the new table of", err);
+    if (rc || !dm_has_idle_real(&info))
+        return rc;
+    io = dm_new_real(&info);
+    return dm_call(io, DM_DEV_REMOVE, "remove", err);
 }

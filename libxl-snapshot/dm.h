@@ -16,6 +16,7 @@ struct dm_info {
     char uuid[129]; /* of LVM's: "LVM-", VG's and LV's; then "-LAYER", maybe */
     unsigned open;  /* how many have it open, the kernel's users included */
     bool suspended;
+    bool waiting; /* a new table is loaded, and takes effect at a resume */
 };
 
 /*
@@ -35,5 +36,20 @@ int dm_status(dev_t dev, char **line_r, struct xlsnap_error *err);
  * waits to take its place is dropped.  Nothing if it is not suspended.
  */
 int dm_resume(dev_t dev, struct xlsnap_error *err);
+/*
+ * Of a logical volume's device: which devices are suspended that a request to it
+ * may have to pass: it, its -real if it is the origin of snapshots, these, and
+ * their stores (an LVM command suspends all of them to add a snapshot).  In the
+ * order in which to resume them, in an array to be freed.
+ */
+size_t dm_suspended_tree(dev_t dev, dev_t **list_r);
+/*
+ * What an LVM command that was killed while it made the device the origin of a
+ * snapshot may have left of that: a table that waits, and the device UUID-real
+ * which nothing uses.  Only while no command is at work: a living one has them,
+ * too.
+ */
+bool dm_has_leftovers(dev_t dev);
+int dm_drop_leftovers(dev_t dev, struct xlsnap_error *err);
 
 #endif
