@@ -88,15 +88,15 @@ $(B)/man/%: docs/%.pod
 # ---- tests ----
 
 .PHONY: check check-unit check-fuzz-corpus check-cli check-xen check-all \
-        check-asan check-sweep unit-tests bench
+        check-asan check-long unit-tests bench
 check: ## all tests that need no Xen
 	@tests/run unit fuzz cli
 
 check-xen: ## the tests on a real Xen, in the lab
 	@tests/run xen
 
-check-sweep: ## every fault at every step, for every kind of disk: hours
-	@XLS_SWEEP=all tests/xen/run tests/xen/sweep*.bats
+check-long: ## those in the lab that take long, too, and every fault at every step
+	@tests/run long
 
 bench: ## how long the guest stands still, ours against the admin's way
 	@tests/xen/run -j 1 tests/bench/*.bats

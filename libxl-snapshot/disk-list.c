@@ -362,27 +362,53 @@ static void disk_guess_missing(struct disk *disk)
                          strncmp(disk->path, "/dev/shm/", 9);
 }
 
-int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
+/* Of several errors the first is told. */
+static void keep_first(struct xlsnap_error *err, const struct xlsnap_error *one)
 {
-    int rc = 0;
+    if (!err->code)
+        *err = *one;
+}
 
-    for (size_t i = 0; i < op->snap.n_disks && !rc; i++)
-        if (op->snap.disks[i].method != XLSNAP_METHOD_NO)
-            rc = disk_from_snapshot(op, &op->snap.disks[i], err);
-    for (size_t i = 0; i < op->n_disks && !rc; i++)
-        disk_guess_missing(&op->disks[i]);
-    if (!rc)
-        rc = disks_group(op, err);
-    for (size_t i = 0; i < op->n_groups && !rc; i++)
-        for (size_t j = 0; j < op->groups[i].n && !rc; j++) {
+static void disks_check_exist(const struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_error one = { 0 };
+
+    for (size_t i = 0; i < op->n_groups; i++)
+        for (size_t j = 0; j < op->groups[i].n; j++) {
             const struct disk *disk = op->groups[i].disks[j];
 
-            if (!disk->id.ino && !op->groups[i].driver->moves(disk))
-                rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                                 "disk '%s': '%s' does not exist", disk->vdev,
-                                 disk->source);
+            if (disk->id.ino || op->groups[i].driver->moves(disk))
+                continue;
+            xlsnap_fail(&one, XLSNAP_REFUSED, "disk '%s': '%s' does not exist",
+                        disk->vdev, disk->source);
+            keep_first(err, &one);
         }
-    return rc;
+}
+
+int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->snap.n_disks; i++) {
+        struct xlsnap_error one = { 0 };
+
+        if (op->snap.disks[i].method != XLSNAP_METHOD_NO &&
+            disk_from_snapshot(op, &op->snap.disks[i], &one))
+            keep_first(err, &one);
+    }
+    for (size_t i = 0; i < op->n_disks; i++) {
+        struct disk *disk = &op->disks[i];
+
+        if (!disk->path)
+            disk->path = xstrdup(disk_file(disk->source));
+        disk_guess_missing(disk);
+    }
+    if (!err->code || err->code == XLSNAP_REFUSED) {
+        struct xlsnap_error one = { 0 };
+
+        if (disks_group(op, &one))
+            keep_first(err, &one);
+        disks_check_exist(op, err);
+    }
+    return err->code ? -err->code : 0;
 }
 
 /* ---- recovery ---- */
@@ -428,29 +454,40 @@ int disks_check_record(struct op *op, struct xlsnap_error *err)
     return 0;
 }
 
+/* An overlay's frozen file is what the disk was. */
+static void disk_was(struct disk *disk, struct xlsnap_error *err)
+{
+    char *path = realpath(disk->source, NULL);
+    struct xlsnap_error one = { 0 };
+
+    if (!path) {
+        xlsnap_fail_errno(&one, XLSNAP_REFUSED, errno, "disk '%s': '%s'",
+                          disk->vdev, disk->source);
+        keep_first(err, &one);
+        path = xstrdup(disk->source);
+    }
+    free(disk->path);
+    disk->path = path;
+}
+
 int disks_from_record(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    int rc = disks_from_snapshot(op, err);
+    struct xlsnap_error one = { 0 };
 
-    if (!rc && op->n_disks != p->n_disks)
-        rc = xlsnap_fail(err, XLSNAP_FAILED, "'%s' has disks without a method",
-                         p->file);
-    if (!rc)
-        rc = disks_check_record(op, err);
-    for (size_t i = 0; i < op->n_disks && !rc; i++) {
+    if (disks_from_snapshot(op, err) && !op->n_groups)
+        return -err->code;
+    if (op->n_disks != p->n_disks)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "'%s' has disks without a method", p->file);
+    if (disks_check_record(op, &one))
+        keep_first(err, &one);
+    for (size_t i = 0; i < op->n_disks; i++) {
         struct disk *disk = &op->disks[i];
         struct file_id id;
 
-        /* An overlay's frozen file is what the disk was. */
-        if (disk->method == XLSNAP_METHOD_OVERLAY) {
-            free(disk->path);
-            disk->path = realpath(disk->source, NULL);
-            if (!disk->path)
-                return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
-                                         "disk '%s': '%s'", disk->vdev,
-                                         disk->source);
-        }
+        if (disk->method == XLSNAP_METHOD_OVERLAY)
+            disk_was(disk, err);
         disk_recall(op, disk, disk->path, &p->ids[i], &id);
         disk->id = id;
         disk_recall(op, disk,
@@ -459,7 +496,7 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
                     &p->made[i], &disk->made);
         disk->node = xstrdup(p->nodes[i]);
     }
-    for (size_t g = 0; g < op->n_groups && !rc; g++)
+    for (size_t g = 0; g < op->n_groups; g++)
         op->groups[g].touched = true;
-    return rc;
+    return err->code ? -err->code : 0;
 }

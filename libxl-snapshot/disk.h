@@ -124,7 +124,11 @@ extern const struct disk_driver disk_qemu; /* last: disk-qemu.c */
  * has not, and a writable one left out without force.
  */
 int disks_from_domain(struct op *op, struct xlsnap_error *err);
-/* Fills op->disks from op->snap (a snapshot.cfg) and groups them. */
+/*
+ * Fills op->disks from op->snap (a snapshot.cfg) and groups them.  A disk that
+ * cannot be looked at is an error, but the first is told when all have been
+ * taken and grouped.
+ */
 int disks_from_snapshot(struct op *op, struct xlsnap_error *err);
 /*
  * In recovery, after disks_from_snapshot: refuses when a disk that stays where
@@ -134,7 +138,8 @@ int disks_check_record(struct op *op, struct xlsnap_error *err);
 /*
  * For the undo of a create: disks_from_snapshot, op->snap being filled from
  * op->pending, and disks_check_record; then ->id and ->made are those of the
- * record, and each group is ->touched.
+ * record, and each group is ->touched: also when it fails for one disk, so that
+ * the others can be rescued.
  */
 int disks_from_record(struct op *op, struct xlsnap_error *err);
 /* Chooses methods and drivers for op->disks and groups them. */

@@ -239,9 +239,15 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 /* The disks of the record, and what the guest needs of them when it goes on. */
 static int recover_rescue(struct op *op, struct xlsnap_error *err)
 {
+    struct xlsnap_error rescue = { 0 };
     int rc = disks_from_record(op, err);
 
-    return rc || op->dom.domid == DOMAIN_NONE ? rc : disks_rescue(op, err);
+    /* One that is out of reach must not cost the others. */
+    if (op->dom.domid != DOMAIN_NONE && disks_rescue(op, &rescue) && !rc) {
+        *err = rescue;
+        rc = -err->code;
+    }
+    return rc;
 }
 
 void recover_rescue_domain(struct xlsnap *xs, const char *uuid)

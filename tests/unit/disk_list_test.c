@@ -325,6 +325,31 @@ static void a_disk_that_was_replaced_is_refused(void **state)
     assert_string_equal(err.msg, message);
 }
 
+/* It is told, but what is known of the others serves to rescue them. */
+static void a_disk_out_of_reach_does_not_hide_the_others(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct file_id id;
+
+    assert_int_equal(mkdir("far", 0755), 0);
+    make_image("far/a.qcow2");
+    make_image("b.qcow2");
+    use_for(XLSNAP_METHOD_INTERNAL, "far/a.qcow2", "t");
+    id = use_for(XLSNAP_METHOD_EXTERNAL, "b.qcow2", "b-s1.qcow2")->id;
+    pending_set_disks(&op.pending, &op);
+    store_record();
+    assert_int_equal(rename("far", "away"), 0);
+    put("far", "no directory");
+    assert_int_equal(load_record(&err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "disk 'xvda': cannot look at '"));
+    assert_int_equal(op.n_disks, 2);
+    assert_int_equal(op.n_groups, 1);
+    assert_int_equal(op.groups[0].n, 2);
+    assert_true(op.groups[0].touched);
+    assert_path(op.disks[1].path, "b.qcow2");
+    assert_true(file_id_equal(&op.disks[1].id, &id));
+}
+
 /* ---- undone after a crash ---- */
 
 static void assert_undone(const char *files, const char *first)
@@ -449,6 +474,7 @@ int main(void)
         TEST(the_record_says_which_files_they_were),
         TEST(the_disk_of_a_recorded_overlay_is_its_source),
         TEST(a_record_with_a_disk_left_out_is_told),
+        TEST(a_disk_out_of_reach_does_not_hide_the_others),
         TEST(a_disk_that_was_replaced_is_refused),
         TEST(a_disk_without_its_name_gets_it_back),
         TEST(a_disk_without_its_name_gets_it_back_after_a_reboot),

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # As copy.bats, on btrfs: xvda is raw behind a loop device, its file without
 # checksums (chattr +C) in a directory of files with; xvdb is raw, by QEMU.
+# Takes long.
 
 load helpers
 load copy

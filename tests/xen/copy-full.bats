@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Copies where the file system shares no blocks (ext4): in full, with --force.
 # xvda is raw behind a loop device, xvdb raw and served by QEMU.
+# Takes long.
 
 load helpers
 load copy

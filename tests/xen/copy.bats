@@ -196,7 +196,7 @@ assert_as_gold()
     [ "$kept" = "$(printf '%s\n' "$fs/a.raw" "$fs/b.raw" "$fs/c.vhd")" ]
     # It is the newer state: the oracle has written it beyond "gold".
     run ! cmp -s "$fs"/a.raw-discarded-* "$fs/a-gold.raw"
-    [ "$n" -ge $((gold_number + 25)) ]
+    [ "$n" -ge $((gold_number + 12)) ]
     rm "$fs"/*-discarded-*
 }
 

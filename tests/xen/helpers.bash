@@ -225,7 +225,7 @@ gold_made()
 # go_on [NUMBER]: until the guest is clearly beyond it ("gold").
 go_on()
 {
-    labguest wait "$guest" $((${1-$gold_number} + 25)) 600 >/dev/null
+    labguest wait "$guest" $((${1-$gold_number} + 12)) 600 >/dev/null
 }
 
 # assert_back_at NUMBER: the last revert has taken the guest back to it; once.
@@ -234,7 +234,7 @@ assert_back_at()
     local low
 
     low=$(labguest lowest "$guest") || fail "no sign of life"
-    [ "$low" -le $(($1 + 12)) ] || fail "number $low is not back at $1"
+    [ "$low" -le $(($1 + 6)) ] || fail "number $low is not back at $1"
     labguest mark "$guest"
     assert_sound
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Disks on LVM of every kind, also in one domain with others.
-# Takes minutes.
+# Takes long.
 
 load helpers
 load lvm
@@ -114,6 +114,27 @@ check_disks()
     [ "$(dmsetup info -c --noheadings -o tables_loaded "$device")" = Live ]
     run ! dmsetup info "$device-real"
     check_disks
+}
+
+@test "an lvconvert that hangs with the disk suspended holds the guest no longer than a minute" {
+    local device="${vg/-/--}-a" table
+
+    lv_new thick a
+    guest_on "/dev/$vg/a,raw,xvda,w"
+    table=$(dmsetup table "$device")
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    printf '#!/bin/sh\ndmsetup suspend %s\nsleep 300\n' "$device" \
+        >"$BATS_TEST_TMPDIR/bin/lvconvert"
+    chmod +x "$BATS_TEST_TMPDIR/bin/lvconvert"
+    run --separate-stderr env "PATH=$BATS_TEST_TMPDIR/bin:$PATH" \
+        xl-snapshot create "$guest" name=new
+    assert_status 1
+    assert_says "disk 'xvda': 'lvconvert' did not finish within 60 s"
+    assert_sound
+    assert_nothing_pending
+    assert_not_suspended
+    [ "$(dmsetup table "$device")" = "$table" ]
+    [ "$(lvs_now | xargs)" = "a pool" ]
 }
 
 @test "an HVM guest, whose disk QEMU has open as well" {

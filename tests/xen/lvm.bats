@@ -114,8 +114,8 @@ assert_unchanged()
         "$snapshots/$guest/gold/snapshot.cfg"
 }
 
-@test "revert takes both back, three times: the snapshots survive" {
-    for _ in 1 2 3; do
+@test "revert takes both back, twice: the snapshots survive" {
+    for _ in 1 2; do
         go_on
         snap revert "$guest" name=gold
         assert_status 0
@@ -405,19 +405,6 @@ exec /sbin/lvcreate "$@"
 END
     snap_with_fakes create "$guest" name=new
     assert_says "disk 'xvdb': 'lvcreate'"
-    assert_undone
-}
-
-@test "an lvconvert that hangs with the disk suspended holds the guest no longer than a minute" {
-    local table
-
-    table=$(dmsetup table "${vg/-/--}-root--a")
-    program lvconvert <<END
-dmsetup suspend ${vg/-/--}-root--a
-sleep 300
-END
-    snap_with_fakes create "$guest" name=new
-    assert_says "disk 'xvda': 'lvconvert' did not finish within 60 s"
     assert_undone
 }
 

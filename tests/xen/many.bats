@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Twenty times create and revert in a row, the oracle writing.
-# Takes minutes.
+# Takes long.
 
 load helpers
 

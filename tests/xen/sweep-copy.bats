@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The sweep of faults (sweep.bash) with disks that are copied, raw behind a
 # loop device and VHD served by QEMU, and an internal snapshot beside them.
-# Takes minutes.
+# Takes long.
 
 load helpers
 load sweep

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The sweep of faults (sweep.bash) with a disk of every kind (mixed.bash).
-# Takes minutes.
+# Takes long.
 
 load helpers
 load mixed

@@ -4,9 +4,8 @@
 # step is swept by itself. Needs the build with fault points.
 # shellcheck shell=bash
 #
-# sweep.bats takes the whole product. The others, whose guests have more disks
-# and so take longer, give each step one of the faults in turn, unless XLS_SWEEP
-# is "all" (make check-sweep).
+# Each step gets one of the faults in turn, unless XLS_SWEEP is "all" (make
+# check-long).
 #
 # A file calls sweep_setup [CREATE ARGUMENTS...] once its guest runs; every
 # create is then made with these. All that a snapshot may leave behind must be

@@ -7,7 +7,7 @@
 # their place. All else is real: Xen's block-tap script, xen-blkback, libxl.
 # So this proves what xl-snapshot does with the files and when, and that the
 # guest's data goes that way; of tapdisk itself it proves nothing.
-# By hand: only the first two tests have been run to their end so far.
+# Takes long.
 
 load helpers
 
