@@ -98,7 +98,8 @@ check-xen: ## the tests on a real Xen, in the lab
 check-long: ## those in the lab that take long, too, and every fault at every step
 	@tests/run long
 
-bench: ## how long the guest stands still, ours against the admin's way
+bench: ## what a snapshot costs the guest: its pause, and first writes after it
+	@tests/bench/first-writes
 	@tests/xen/run -j 1 tests/bench/*.bats
 
 check-all: deps ## installs what is needed, then all tests

@@ -360,7 +360,8 @@ static int copy_prepare(struct op *op, struct disk_group *group,
     if (!rc)
         rc = pending_write(op->xs, &op->pending, err);
     for (size_t i = 0; i < group->n && !rc; i++)
-        if (prepare_flush(group->disks[i], &plans[i], err))
+        if (prepare_flush(group->disks[i], &plans[i], err) ||
+            steps_disk_done(op, "disk-prepare", group->disks[i], err))
             rc = xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     return rc || !qemu_has_any(op, group) ? rc : qemu_session(op, err);
 }
@@ -397,7 +398,8 @@ static int copy_create(struct op *op, struct disk_group *group,
     int rc = qemu_has_any(op, group) ? qemu_drain(op, err) : 0;
 
     for (size_t i = 0; i < group->n && !rc; i++)
-        if (create_disk(op, group->disks[i], &plans[i], err))
+        if (create_disk(op, group->disks[i], &plans[i], err) ||
+            steps_disk_done(op, "disk-create", group->disks[i], err))
             rc = xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     return rc;
 }

@@ -244,6 +244,21 @@ static int disks_check_request(const struct op *op,
     return 0;
 }
 
+/* Two snapshots of one file, one after the other, would be neither's. */
+static int disks_check_distinct(const struct op *op, struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->n_disks; i++) {
+        const struct disk *first = disks_find_id(op, &op->disks[i].id);
+
+        if (first && first != &op->disks[i])
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disks '%s' and '%s' are the same file, '%s'",
+                               first->vdev, op->disks[i].vdev,
+                               op->disks[i].path);
+    }
+    return 0;
+}
+
 /* Moves the full list into op->snap. */
 static void disks_replace(struct op *op, struct xlsnap_snapshot *full)
 {
@@ -269,6 +284,8 @@ int disks_from_domain(struct op *op, struct xlsnap_error *err)
         libxl_device_disk_list_free(list, n);
     if (!rc)
         rc = disks_check_request(op, &full, err);
+    if (!rc)
+        rc = disks_check_distinct(op, err);
     if (!rc)
         rc = disks_group(op, err);
     if (!rc)

@@ -160,8 +160,10 @@ static int prove_one(const struct lvm_back *b, struct xlsnap_error *err)
 
 static int revert_one(const struct lvm_back *b, struct xlsnap_error *err)
 {
-    return lvm_is_thin(b->target) ? lvm_thin_revert(b, err)
-                                  : lvm_thick_revert(b, err);
+    int rc = lvm_is_thin(b->target) ? lvm_thin_revert(b, err)
+                                    : lvm_thick_revert(b, err);
+
+    return rc ? rc : steps_disk_done(b->op, "disk-revert", b->disk, err);
 }
 
 int lvm_prove(struct op *op, struct disk_group *group, struct xlsnap_error *err)

@@ -175,10 +175,12 @@ static int lvm_prepare(struct op *op, struct disk_group *group,
     int rc = 0;
 
     for (size_t i = 0; i < group->n && !rc; i++) {
-        if (all[i].thin)
-            continue;
-        group->touched = true;
-        rc = lvm_make_store(op, group->disks[i], &all[i], err);
+        if (!all[i].thin) {
+            group->touched = true;
+            rc = lvm_make_store(op, group->disks[i], &all[i], err);
+        }
+        if (!rc)
+            rc = steps_disk_done(op, "disk-prepare", group->disks[i], err);
         if (rc)
             xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     }
@@ -227,6 +229,8 @@ static int lvm_create(struct op *op, struct disk_group *group,
     for (size_t i = 0; i < group->n && !rc; i++) {
         group->touched = true;
         rc = lvm_create_disk(op, group->disks[i], &all[i], err);
+        if (!rc)
+            rc = steps_disk_done(op, "disk-create", group->disks[i], err);
     }
     return rc;
 }

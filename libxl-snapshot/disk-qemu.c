@@ -99,6 +99,8 @@ static int qemu_prepare(struct op *op, struct disk_group *group,
         }
         if (!rc)
             rc = qemu_flush_early(disk->path, err);
+        if (!rc)
+            rc = steps_disk_done(op, "disk-prepare", disk, err);
     }
     return rc ? rc : qemu_session(op, err);
 }
@@ -127,9 +129,12 @@ static int qemu_create(struct op *op, struct disk_group *group,
     int rc = 0;
 
     group->touched = true;
-    for (size_t i = 0; i < group->n && !rc; i++)
+    for (size_t i = 0; i < group->n && !rc; i++) {
         if (method_of(group->disks[i])->begin)
             rc = method_of(group->disks[i])->begin(op, group->disks[i], err);
+        if (!rc)
+            rc = steps_disk_done(op, "disk-create", group->disks[i], err);
+    }
     return rc ? rc
               : qmp_command(op->qmp, "transaction", arguments,
                             QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
@@ -140,9 +145,12 @@ static int qemu_settle(struct op *op, struct disk_group *group,
 {
     int rc = 0;
 
-    for (size_t i = 0; i < group->n && !rc; i++)
+    for (size_t i = 0; i < group->n && !rc; i++) {
         if (method_of(group->disks[i])->settle)
             rc = method_of(group->disks[i])->settle(op, group->disks[i], err);
+        if (!rc)
+            rc = steps_disk_done(op, "disk-settle", group->disks[i], err);
+    }
     return rc;
 }
 
@@ -255,8 +263,11 @@ static int qemu_revert(struct op *op, struct disk_group *group,
 {
     int rc = 0;
 
-    for (size_t i = 0; i < group->n && !rc; i++)
+    for (size_t i = 0; i < group->n && !rc; i++) {
         rc = method_of(group->disks[i])->revert(op, group->disks[i], err);
+        if (!rc)
+            rc = steps_disk_done(op, "disk-revert", group->disks[i], err);
+    }
     return rc;
 }
 

@@ -110,7 +110,8 @@ int vhd_revert(struct op *op, struct disk_group *group,
                struct xlsnap_error *err)
 {
     for (size_t i = 0; i < group->n; i++)
-        if (revert_disk(op, group->disks[i], err))
+        if (revert_disk(op, group->disks[i], err) ||
+            steps_disk_done(op, "disk-revert", group->disks[i], err))
             return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     return 0;
 }

@@ -282,7 +282,8 @@ static int vhd_prepare(struct op *op, struct disk_group *group,
 {
     group->touched = true;
     for (size_t i = 0; i < group->n; i++)
-        if (prepare_disk(op, group->disks[i], err))
+        if (prepare_disk(op, group->disks[i], err) ||
+            steps_disk_done(op, "disk-prepare", group->disks[i], err))
             return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     return 0;
 }
@@ -333,7 +334,8 @@ static int vhd_create(struct op *op, struct disk_group *group,
 
     group->touched = true;
     for (size_t i = 0; i < group->n; i++)
-        if (create_disk(op, group->disks[i], &t[i], err))
+        if (create_disk(op, group->disks[i], &t[i], err) ||
+            steps_disk_done(op, "disk-create", group->disks[i], err))
             return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     return 0;
 }

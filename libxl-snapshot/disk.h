@@ -121,7 +121,7 @@ extern const struct disk_driver disk_qemu; /* last: disk-qemu.c */
  * Fills op->disks and op->snap.disks from the domain's configuration and the
  * request in op->snap, chooses methods and drivers and groups the disks.
  * Refuses a disk that nobody can snapshot, one of the request that the domain
- * has not, and a writable one left out without force.
+ * has not, two that are one file, and a writable one left out without force.
  */
 int disks_from_domain(struct op *op, struct xlsnap_error *err);
 /*
@@ -186,5 +186,16 @@ char *disk_temporary(const struct op *op, const struct disk *disk);
 /* "xvda, xvdb", to be freed. */
 char *disk_group_names(const struct disk_group *group);
 void disks_clear(struct op *op);
+
+/*
+ * The fault point STEP/VDEV of test builds (steps.c); a driver calls it when it
+ * is done with one disk of several.
+ */
+#ifdef XLSNAP_FAULTS
+int steps_disk_done(struct op *op, const char *step, const struct disk *disk,
+                    struct xlsnap_error *err);
+#else
+#define steps_disk_done(op, step, disk, err) 0
+#endif
 
 #endif

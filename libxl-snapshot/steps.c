@@ -5,7 +5,8 @@
  * In test builds (XLSNAP_FAULTS) the environment variable XLSNAP_FAULT names a
  * fault point: STEP:before, STEP:after (the step fails there) or
  * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL),
- * STEP:killall-before, STEP:killall-after (its guard first).
+ * STEP:killall-before, STEP:killall-after (its guard first).  In a step of disks
+ * STEP/VDEV:after, STEP/VDEV:kill-after... are when that disk is done.
  * Production builds have no such code.
  */
 #include "steps.h"
@@ -50,19 +51,18 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
 }
 
 #ifdef XLSNAP_FAULTS
-static int fault_point(struct op *op, const struct step *step, const char *when,
+static int fault_point(struct op *op, const char *name, const char *when,
                        struct xlsnap_error *err)
 {
     const char *fault = getenv("XLSNAP_FAULT");
     const char *colon = fault ? strrchr(fault, ':') : NULL;
-    size_t len = strlen(step->name);
+    size_t len = strlen(name);
 
-    if (!colon || (size_t)(colon - fault) != len ||
-        strncmp(fault, step->name, len))
+    if (!colon || (size_t)(colon - fault) != len || strncmp(fault, name, len))
         return 0;
     if (!strcmp(colon + 1, when))
         return xlsnap_fail(err, XLSNAP_FAILED, "fault %s step '%s'", when,
-                           step->name);
+                           name);
     if (!strncmp(colon + 1, "killall-", 8) && !strcmp(colon + 9, when)) {
         guard_kill(op->guard);
         kill(getpid(), SIGKILL);
@@ -71,18 +71,26 @@ static int fault_point(struct op *op, const struct step *step, const char *when,
         kill(getpid(), SIGKILL);
     return 0;
 }
+
+int steps_disk_done(struct op *op, const char *step, const struct disk *disk,
+                    struct xlsnap_error *err)
+{
+    cleanup_free char *name = xasprintf("%s/%s", step, disk->vdev);
+
+    return fault_point(op, name, "after", err);
+}
 #else
-#define fault_point(op, step, when, err) 0
+#define fault_point(op, name, when, err) 0
 #endif
 
 static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
 {
-    int rc = fault_point(op, step, "before", err);
+    int rc = fault_point(op, step->name, "before", err);
 
     handle_log(op->xs, XTL_VERBOSE, "%s: %s", step->name, step->detail);
     if (!rc)
         rc = step->run(op, step->group, err);
-    return rc ? rc : fault_point(op, step, "after", err);
+    return rc ? rc : fault_point(op, step->name, "after", err);
 }
 
 /* The cure must be read, whatever of a long message is lost for it. */

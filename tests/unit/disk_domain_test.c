@@ -164,7 +164,8 @@ static void the_options_of_the_disk_are_known(void **state)
     d->direct_io_safe = true;
     libxl_defbool_set(&d->discard_enable, true);
     libxl_defbool_set(&configure("b.qcow2")->discard_enable, false);
-    configure("b.qcow2"); /* says nothing: libxl's default for a writable one */
+    put("c.qcow2", "");
+    configure("c.qcow2"); /* says nothing: libxl's default for a writable one */
     take();
     assert_true(op.disks[0].direct_io_safe);
     assert_true(op.disks[0].discard);
@@ -221,6 +222,16 @@ static void a_disk_that_is_read_only_is_refused(void **state)
     configure("a.qcow2");
     configure("b.qcow2")->readwrite = 0;
     assert_refused("domain 'web1' has no writable disk 'xvdb'");
+}
+
+/* By whatever name. */
+static void a_file_that_two_disks_are_on_is_refused(void **state)
+{
+    assert_int_equal(symlink("a.qcow2", "link.qcow2"), 0);
+    configure("a.qcow2");
+    configure("b.qcow2");
+    configure("link.qcow2");
+    assert_refused("disks 'xvda' and 'xvdc' are the same file, '");
 }
 
 static void another_format_than_the_disks_is_refused(void **state)
@@ -322,6 +333,7 @@ int main(void)
         DOMAIN_TEST(a_writable_disk_left_out_is_refused),
         DOMAIN_TEST(a_disk_that_the_domain_has_not_is_refused),
         DOMAIN_TEST(a_disk_that_is_read_only_is_refused),
+        DOMAIN_TEST(a_file_that_two_disks_are_on_is_refused),
         DOMAIN_TEST(another_format_than_the_disks_is_refused),
         DOMAIN_TEST(an_overlay_of_another_format_is_refused),
         DOMAIN_TEST(an_overlay_is_qcow2_whatever_the_disk_is),

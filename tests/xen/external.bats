@@ -123,6 +123,16 @@ assert_refused()
     assert_scanned
 }
 
+@test "revert when the domain is not running" {
+    guest_end
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_chain "$disk_a" "a.qcow2 a-gold.qcow2"
+    assert_monitored
+}
+
 @test "ten snapshots in a chain, back to the third and the tenth" {
     local i
 

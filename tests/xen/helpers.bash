@@ -53,6 +53,18 @@ guest_end()
     # By domid: xl takes a name of digits for one.
     xl destroy "$(xl domid "$guest" 2>/dev/null)" 2>/dev/null || true
     until_true 20 guest_is_gone
+    assert_images_whole
+}
+
+# What a guest has left behind: no qcow2 image is damaged or has leaks.
+assert_images_whole()
+{
+    local image
+
+    for image in "${disk_dir:-/nowhere}"/*.qcow2; do
+        [ ! -f "$image" ] || qemu-img check -q "$image" >&2 ||
+            fail "qemu-img check $image: status $?"
+    done
 }
 
 # guest_fresh: running, nothing pending, no snapshots: for tests that break

@@ -137,13 +137,6 @@ check_disks()
     [ "$(lvs_now | xargs)" = "a pool" ]
 }
 
-@test "an HVM guest, whose disk QEMU has open as well" {
-    lv_new thick a
-    guest_options=(--type hvm --mem 160)
-    guest_on "/dev/$vg/a,raw,xvda,w"
-    check_disks
-}
-
 @test "a raid1 volume" {
     truncate -s 200M "$disk_dir/pv"
     loops=$(losetup -f --show "$disk_dir/pv")

@@ -10,6 +10,7 @@ load mixed
 setup_file()
 {
     export disks
+    mkdir -p /var/lib/guests
     truncate -s 64M /var/lib/guests/f.raw
     mixed_new --disk \
         "format=raw,vdev=xvdf,access=rw,backendtype=qdisk,target=/var/lib/guests/f.raw"

@@ -43,10 +43,24 @@ assert_gold_only()
         fail "something is left, or changed"
 }
 
-# steps COMMAND...: the names of its steps, from the dry run.
+# steps COMMAND...: its fault points, from the dry run: STEP, and for steps of
+# disks STEP/VDEV for each.
 steps()
 {
-    "$faulty" "$@" -n | sed 's/^ *[0-9]*\. \([^:]*\):.*/\1/' | uniq
+    local line name vdevs vdev
+
+    "$faulty" "$@" -n | sed 's/^ *[0-9]*\. //' | while read -r line; do
+        name=${line%%:*}
+        case $name in
+        disk-*)
+            vdevs=${line#*: }
+            for vdev in ${vdevs%%(*}; do
+                echo "$name/${vdev%,}"
+            done
+            ;;
+        *) echo "$name" ;;
+        esac
+    done
 }
 
 # fault STEP:WHEN COMMAND...

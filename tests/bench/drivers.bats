@@ -1,0 +1,98 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What each kind of disk adds to the pause, for 1, 4 and 16 of them: against the
+# same guest in the same run with none of its disks taken. It tells; only the
+# oracle judges.
+
+load ../xen/helpers
+load ../xen/lvm
+load ../xen/copy
+
+setup()
+{
+    fs_new xfs 1G
+    letters=({b..q})
+}
+
+teardown()
+{
+    fs_end
+    vg_clear 2>/dev/null || true
+}
+
+# attach SPEC-OF-b...: sixteen more disks; LETTER stands for each one's letter.
+attach()
+{
+    local letter
+
+    labguest disk "$fs/a.qcow2"
+    labguest start "$guest" --mem 112 --disk "$fs/a.qcow2,qcow2,xvda,w"
+    for letter in "${letters[@]}"; do
+        [ "$1" != qcow2 ] || labguest disk "$fs/$letter.qcow2" 16M
+        [ "$1" != raw ] || truncate -s 16M "$fs/$letter.raw"
+        case $1 in
+        qcow2 | raw)
+            xl block-attach "$guest" \
+                "format=$1,vdev=xvd$letter,access=rw,backendtype=qdisk,target=$fs/$letter.$1"
+            ;;
+        thick | thin)
+            lv_new "$1" "$letter" 16
+            xl block-attach "$guest" \
+                "format=raw,vdev=xvd$letter,access=rw,backendtype=qdisk,target=/dev/$vg/$letter"
+            ;;
+        esac
+    done
+}
+
+# pause N METHOD: ms, with the first N of the sixteen taken.
+pause()
+{
+    local i method disks="'vdev=xvda,snapshot=no'"
+
+    for i in "${!letters[@]}"; do
+        method=no
+        [ "$i" -ge "$1" ] || method=$2
+        disks="$disks, 'vdev=xvd${letters[i]},snapshot=$method'"
+    done
+    xl-snapshot create --json -f "$guest" name="n$round-$1" "disks=[ $disks ]" \
+        2>/dev/null | jq .pause_ms
+}
+
+# rounds KIND METHOD WORDS
+rounds()
+{
+    local round n none
+
+    attach "$1"
+    for round in 1 2 3; do
+        none=$(pause 0 "$2")
+        printf '# %s, round %s: no disk %s ms' "$3" "$round" "$none" >&3
+        for n in 1 4 16; do
+            printf ', %s +%s ms' "$n" $(($(pause "$n" "$2") - none)) >&3
+        done
+        echo >&3
+    done
+    assert_sound
+}
+
+@test "the pause with qcow2, internal" {
+    rounds qcow2 internal "qcow2 internal"
+}
+
+@test "the pause with qcow2, external" {
+    rounds qcow2 external "qcow2 external"
+}
+
+@test "the pause with raw files that are cloned" {
+    rounds raw external "raw, reflink"
+}
+
+@test "the pause with thick volumes" {
+    vg_setup
+    rounds thick external "LVM thick"
+}
+
+@test "the pause with thin volumes" {
+    vg_setup
+    rounds thin external "LVM thin"
+}
