@@ -166,9 +166,10 @@ static void the_new_overlay_has_small_clusters(void **state)
     make_external();
     revert();
     image = image_info("a.qcow2", &root);
-    assert_int_equal(json_get_int(image, "cluster-size", 0), 128 << 10);
-    assert_true(json_get_bool(json_path(image, "format-specific", "data", NULL),
-                              "extended-l2", false));
+    assert_int_equal(json_get_int(image, "cluster-size", 0), 16 << 10);
+    assert_false(
+        json_get_bool(json_path(image, "format-specific", "data", NULL),
+                      "extended-l2", true));
     assert_int_equal(json_get_int(image, "virtual-size", 0), IMAGE_SIZE);
     json_free(root);
 }
