@@ -407,9 +407,11 @@ int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
     for (size_t i = 0; i < op->snap.n_disks; i++) {
         struct xlsnap_error one = { 0 };
 
-        if (op->snap.disks[i].method != XLSNAP_METHOD_NO &&
-            disk_from_snapshot(op, &op->snap.disks[i], &one))
-            keep_first(err, &one);
+        if (op->snap.disks[i].method == XLSNAP_METHOD_NO ||
+            !disk_from_snapshot(op, &op->snap.disks[i], &one))
+            continue;
+        keep_first(err, &one);
+        op->disks[op->n_disks - 1].unknown = true;
     }
     for (size_t i = 0; i < op->n_disks; i++) {
         struct disk *disk = &op->disks[i];
@@ -417,6 +419,8 @@ int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
         if (!disk->path)
             disk->path = xstrdup(disk_file(disk->source));
         disk_guess_missing(disk);
+        if (!disk->id.ino && i < op->pending.n_disks && op->pending.ids[i].ino)
+            disk->id.block = op->pending.ids[i].block;
     }
     if (!err->code || err->code == XLSNAP_REFUSED) {
         struct xlsnap_error one = { 0 };
@@ -445,8 +449,9 @@ static void disk_recall(const struct op *op, const struct disk *disk,
     *id_r = *recorded;
     if (pending_same_boot(&op->pending) || !recorded->ino)
         return;
-    if (recorded->block && !file_id(path, &dir, &ignored))
-        *id_r = dir;
+    /* Without its name nobody knows which device it is now. */
+    if (recorded->block && file_id(path, id_r, &ignored))
+        *id_r = (struct file_id){ .block = true };
     else if (!recorded->block && !file_id(dirname(copy), &dir, &ignored))
         id_r->dev = dir.dev;
 }
@@ -455,6 +460,10 @@ int disks_check_record(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
 
+    if (op->n_disks != p->n_disks)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' has other disks than when the operation began",
+                           p->config_path);
     for (size_t g = 0; g < op->n_groups; g++)
         for (size_t j = 0; j < op->groups[g].n; j++) {
             const struct disk *disk = op->groups[g].disks[j];
@@ -481,6 +490,7 @@ static void disk_was(struct disk *disk, struct xlsnap_error *err)
         xlsnap_fail_errno(&one, XLSNAP_REFUSED, errno, "disk '%s': '%s'",
                           disk->vdev, disk->source);
         keep_first(err, &one);
+        disk->unknown = true;
         path = xstrdup(disk->source);
     }
     free(disk->path);

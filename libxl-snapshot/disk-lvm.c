@@ -248,6 +248,24 @@ static int lvm_target_names(const struct disk *disk, char **vg_r, char **lv_r,
                        disk->target ? disk->target : "");
 }
 
+/* The recorded number of a device may be another's since. */
+static bool lvm_is_in_vg(const struct disk *disk, const char *vg_name)
+{
+    cleanup_free char *vg = NULL;
+    struct xlsnap_error ignored = { 0 };
+
+    return disk->id.ino && !lvm_vg_of_device(disk->id.ino, &vg, &ignored) &&
+           !strcmp(vg, vg_name);
+}
+
+static bool dev_is_in(dev_t dev, const dev_t *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == dev)
+            return true;
+    return false;
+}
+
 /*
  * What is suspended and nobody is working on: who works on it has the VG's lock,
  * and is waited for.
@@ -258,16 +276,25 @@ static int lvm_rescue_device(const struct disk *disk, const char *vg_name,
     cleanup_free dev_t *before = NULL, *suspended = NULL;
     struct xlsnap_error ignored = { 0 };
     struct lvm_vg vg = { 0 };
-    size_t n;
+    size_t n_before, n;
+    bool free_lock;
     int rc = 0;
 
-    if (!disk->id.ino || !dm_suspended_tree(disk->id.ino, &before))
+    if (!lvm_is_in_vg(disk, vg_name))
         return 0;
-    lvm_look(vg_name, &vg, &ignored);
+    n_before = dm_suspended_tree(disk->id.ino, &before);
+    if (!n_before)
+        return 0;
+    free_lock = !lvm_look(vg_name, &vg, &ignored);
     lvm_vg_clear(&vg);
+    /* A command that does not come to its end: the guest's disk goes on. */
+    if (!free_lock)
+        return dm_resume(disk->id.ino, err);
+    /* What has only just been suspended is the work of a living one. */
     n = dm_suspended_tree(disk->id.ino, &suspended);
     for (size_t i = 0; i < n; i++)
-        if (dm_resume(suspended[i], err))
+        if (dev_is_in(suspended[i], before, n_before) &&
+            dm_resume(suspended[i], err))
             rc = -err->code;
     return rc;
 }
@@ -310,7 +337,7 @@ static int lvm_tidy(const struct disk *disk, const char *vg_name,
     struct lvm_vg vg = { 0 };
     int rc;
 
-    if (!disk->id.ino || !dm_has_leftovers(disk->id.ino))
+    if (!lvm_is_in_vg(disk, vg_name) || !dm_has_leftovers(disk->id.ino))
         return 0;
     rc = lvm_look(vg_name, &vg, err);
     lvm_vg_clear(&vg);

@@ -572,8 +572,6 @@ static int chain_remove_live(struct op *op, struct disk *disk,
         if (!rc)
             rc = chain_commit_live(op, disk, err);
     }
-    if (!rc)
-        chain_drop_merged(op, disk);
     return rc ? rc : chain_unmake(op, disk, err);
 }
 

@@ -40,8 +40,6 @@ int chain_commit_live(struct op *op, struct disk *disk,
  */
 int chain_commit_end(struct op *op, struct disk *disk,
                      struct xlsnap_error *err);
-/* After a merge: QEMU lets go of the overlay, should it still have it. */
-void chain_drop_merged(struct op *op, const struct disk *disk);
 /* The same merge by qemu-img, while nobody has the files open. */
 int chain_commit_offline(const char *overlay, struct xlsnap_error *err);
 

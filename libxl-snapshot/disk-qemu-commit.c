@@ -184,22 +184,57 @@ static int commit_names(struct op *op, struct disk *disk,
     return file_fsync_dir_of(disk->path, err);
 }
 
-/* Ends a job in whatever status, the disk's names deciding which way. */
-int chain_commit_end(struct op *op, struct disk *disk, struct xlsnap_error *err)
+/*
+ * In a QEMU that was started since the snapshot the overlay is a node that
+ * Xen's block backend has made itself, and keeps after the merge, with the base
+ * below: which then is no root node, and so takes no internal snapshot.
+ * blockdev-del refuses while the disk uses it.
+ */
+static void commit_drop_merged(struct op *op, const struct disk *disk)
 {
-    cleanup_free char *status = commit_status(op, disk, NULL, err);
-    bool back = chain_is_external(disk) && chain_name_is(disk->path, &disk->id);
+    cleanup_free char *arguments =
+        xasprintf("{\"node-name\": \"%s-qcow2\"}", disk->vdev);
+    struct xlsnap_error ignored = { 0 };
+
+    if (!qemu_session(op, &ignored))
+        qmp_command(op->qmp, "blockdev-del", arguments,
+                    QEMU_TRANSACTION_TIMEOUT_MS, NULL, &ignored);
+}
+
+/* Ends a job in whatever status, the disk's names deciding which way. */
+static int commit_finish(struct op *op, const struct disk *disk,
+                         const char *status, struct xlsnap_error *err)
+{
+    bool pending = !strcmp(status, "pending") && chain_is_external(disk);
     int rc = 0;
 
-    if (!status)
-        return err->code ? -err->code : 0;
-    if (!strcmp(status, "pending") && back)
+    if (pending && chain_name_is(disk->path, &disk->id))
         rc = commit_tell(op, disk, "job-finalize", err);
+    else if (pending && !chain_name_is(disk->path, &disk->made))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "disk '%s': whether '%s' is the overlay or what is "
+                         "below it cannot be seen, so the merge is left as it "
+                         "is",
+                         disk->vdev, disk->path);
     else if (strcmp(status, "concluded"))
         rc = commit_tell(op, disk, "job-cancel", err);
     if (!rc)
         rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
     return rc ? rc : commit_tell(op, disk, "job-dismiss", err);
+}
+
+int chain_commit_end(struct op *op, struct disk *disk, struct xlsnap_error *err)
+{
+    cleanup_free char *status = commit_status(op, disk, NULL, err);
+    int rc = 0;
+
+    if (!status && err->code)
+        return -err->code;
+    if (status)
+        rc = commit_finish(op, disk, status, err);
+    if (!rc)
+        commit_drop_merged(op, disk);
+    return rc;
 }
 
 int chain_commit_live(struct op *op, struct disk *disk,
@@ -226,25 +261,10 @@ int chain_commit_live(struct op *op, struct disk *disk,
     if (rc) {
         qemu_session_end(op); /* it may be dead */
         chain_commit_end(op, disk, &ignored);
+    } else {
+        commit_drop_merged(op, disk);
     }
     return rc;
-}
-
-/*
- * In a QEMU that was started since the snapshot the overlay is a node that
- * Xen's block backend has made itself, and keeps after the merge, with the base
- * below: which then is no root node, and so takes no internal snapshot.
- * blockdev-del refuses while the disk uses it.
- */
-void chain_drop_merged(struct op *op, const struct disk *disk)
-{
-    cleanup_free char *arguments =
-        xasprintf("{\"node-name\": \"%s-qcow2\"}", disk->vdev);
-    struct xlsnap_error ignored = { 0 };
-
-    if (!qemu_session(op, &ignored))
-        qmp_command(op->qmp, "blockdev-del", arguments,
-                    QEMU_TRANSACTION_TIMEOUT_MS, NULL, &ignored);
 }
 
 int chain_commit_offline(const char *overlay, struct xlsnap_error *err)

@@ -196,7 +196,7 @@ static int qemu_rescue(struct op *op, struct disk_group *group,
         struct disk *disk = group->disks[i];
 
         memset(&one, 0, sizeof(one));
-        if (!method_of(disk)->rescue ||
+        if (disk->unknown || !method_of(disk)->rescue ||
             !method_of(disk)->rescue(op, disk, &one))
             continue;
         *err = one;

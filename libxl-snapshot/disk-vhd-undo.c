@@ -114,7 +114,7 @@ int vhd_rescue(struct op *op, struct disk_group *group,
         return 0;
     for (size_t i = 0; i < group->n; i++) {
         memset(&one, 0, sizeof(one));
-        if (!rescue_disk(op, group->disks[i], &one))
+        if (group->disks[i]->unknown || !rescue_disk(op, group->disks[i], &one))
             continue;
         xlsnap_prefix(&one, "disk '%s'", group->disks[i]->vdev);
         if (!rc)

@@ -41,6 +41,8 @@ struct disk {
      */
     struct file_id made;
     uint64_t virtual_size; /* bytes the guest sees; owned by the driver */
+    /* In recovery: its file is out of reach; what one sees of it is not so. */
+    bool unknown;
     char *node; /* QEMU's block node before; owned by the qemu driver */
     char *tag;  /* qcow2 ID of the snapshot; owned by the qemu driver */
 };

@@ -10,19 +10,26 @@
 #include "util.h"
 
 #define DM_CONTROL "/dev/mapper/control"
-#define DM_BUFFER 65536 /* a target's line is a few hundred bytes */
+#define DM_BUFFER 65536        /* a target's line is a few hundred bytes */
+#define DM_LIST_BUFFER 4194304 /* a name for each device */
+#define OPEN_FOR_A_MOMENT_MS 2000
 
 /* Everything of one ioctl: the kernel writes its answer over the question. */
-static struct dm_ioctl *dm_new(dev_t dev, uint32_t flags)
+static struct dm_ioctl *dm_new_of(size_t size, dev_t dev, uint32_t flags)
 {
-    struct dm_ioctl *io = xcalloc(1, DM_BUFFER);
+    struct dm_ioctl *io = xcalloc(1, size);
 
     io->version[0] = DM_VERSION_MAJOR;
-    io->data_size = DM_BUFFER;
+    io->data_size = size;
     io->data_start = sizeof(*io);
     io->dev = dev;
     io->flags = flags;
     return io;
+}
+
+static struct dm_ioctl *dm_new(dev_t dev, uint32_t flags)
+{
+    return dm_new_of(DM_BUFFER, dev, flags);
 }
 
 static int dm_call(struct dm_ioctl *io, unsigned long command, const char *what,
@@ -114,7 +121,9 @@ int dm_resume(dev_t dev, struct xlsnap_error *err)
 struct dm_lv {
     dev_t dev;
     struct dm_info info;
-    bool related;
+    uint64_t *deps; /* what the table that it runs with uses */
+    size_t n_deps;
+    bool related, listed;
 };
 
 static bool dm_same_lv(const struct dm_info *a, const struct dm_info *b)
@@ -128,10 +137,44 @@ static bool dm_is_layer(const struct dm_info *info, const char *name)
            !strcmp(info->uuid + LVM_UUID_LEN, name);
 }
 
+/* An array to be freed; NULL: none, or not to be had. */
+static uint64_t *dm_get_deps(dev_t dev, size_t *n_r)
+{
+    cleanup_free struct dm_ioctl *io = dm_new(dev, 0);
+    const struct dm_target_deps *deps;
+    struct xlsnap_error ignored = { 0 };
+    uint64_t *copy;
+
+    *n_r = 0;
+    if (dm_call(io, DM_TABLE_DEPS, "look at", &ignored) ||
+        (io->flags & DM_BUFFER_FULL_FLAG))
+        return NULL;
+    deps = (const void *)((const char *)io + io->data_start);
+    *n_r = deps->count;
+    copy = xcalloc(deps->count + 1, sizeof(*copy));
+    memcpy(copy, deps->dev, deps->count * sizeof(*copy));
+    return copy;
+}
+
+static bool dm_uses(const struct dm_lv *lv, dev_t on)
+{
+    for (size_t i = 0; i < lv->n_deps; i++)
+        if (lv->deps[i] == on)
+            return true;
+    return false;
+}
+
+static void dm_free_lvs(struct dm_lv *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(all[i].deps);
+    free(all);
+}
+
 /* All devices of the VG that this one is of. */
 static struct dm_lv *dm_list_vg(const struct dm_info *of, size_t *n_r)
 {
-    cleanup_free struct dm_ioctl *io = dm_new(0, 0);
+    cleanup_free struct dm_ioctl *io = dm_new_of(DM_LIST_BUFFER, 0, 0);
     const struct dm_name_list *entry;
     struct xlsnap_error ignored = { 0 };
     struct dm_lv *all = NULL;
@@ -148,8 +191,10 @@ static struct dm_lv *dm_list_vg(const struct dm_info *of, size_t *n_r)
             all = xrealloc(all, n + 1, sizeof(*all));
             all[n] = (struct dm_lv){ .dev = entry->dev };
             if (!dm_look(entry->dev, &all[n].info, &ignored) &&
-                !strncmp(all[n].info.uuid, of->uuid, LVM_UUID_LEN - 32))
+                !strncmp(all[n].info.uuid, of->uuid, LVM_UUID_LEN - 32)) {
+                all[n].deps = dm_get_deps(entry->dev, &all[n].n_deps);
                 n++;
+            }
         }
         if (!entry->next)
             break;
@@ -158,27 +203,12 @@ static struct dm_lv *dm_list_vg(const struct dm_info *of, size_t *n_r)
     return all;
 }
 
-/* Does the table that the device runs with use this one? */
-static bool dm_depends_on(dev_t dev, dev_t on)
-{
-    cleanup_free struct dm_ioctl *io = dm_new(dev, 0);
-    const struct dm_target_deps *deps;
-    struct xlsnap_error ignored = { 0 };
-
-    if (dm_call(io, DM_TABLE_DEPS, "look at", &ignored) ||
-        (io->flags & DM_BUFFER_FULL_FLAG))
-        return false;
-    deps = (const void *)((const char *)io + io->data_start);
-    for (size_t i = 0; i < deps->count; i++)
-        if (deps->dev[i] == on)
-            return true;
-    return false;
-}
-
-/* It, its layers, what is on its -real, and the layers of these. */
+/* It, its layers, what is on its -real, and the layers of these; and all that
+ * is below any of them. */
 static void dm_relate(struct dm_lv *all, size_t n, const struct dm_info *top)
 {
     dev_t real = 0;
+    bool more = true;
 
     for (size_t i = 0; i < n; i++) {
         all[i].related = dm_same_lv(&all[i].info, top);
@@ -186,16 +216,39 @@ static void dm_relate(struct dm_lv *all, size_t n, const struct dm_info *top)
             real = all[i].dev;
     }
     for (size_t i = 0; i < n && real; i++)
-        if (!all[i].related && dm_depends_on(all[i].dev, real))
+        if (!all[i].related && dm_uses(&all[i], real))
             for (size_t j = 0; j < n; j++)
                 all[j].related |= dm_same_lv(&all[j].info, &all[i].info);
+    while (more) {
+        more = false;
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < n && all[i].related; j++)
+                if (!all[j].related && dm_uses(&all[i], all[j].dev))
+                    all[j].related = more = true;
+    }
+}
+
+/* The next one to resume: none that it uses is still to be. */
+static struct dm_lv *dm_next(struct dm_lv *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool ready = all[i].related && all[i].info.suspended && !all[i].listed;
+
+        for (size_t j = 0; j < n && ready; j++)
+            if (all[j].related && all[j].info.suspended && !all[j].listed &&
+                j != i && dm_uses(&all[i], all[j].dev))
+                ready = false;
+        if (ready)
+            return &all[i];
+    }
+    return NULL;
 }
 
 size_t dm_suspended_tree(dev_t dev, dev_t **list_r)
 {
-    cleanup_free struct dm_lv *all = NULL;
     struct xlsnap_error ignored = { 0 };
     struct dm_info top;
+    struct dm_lv *all, *next;
     size_t n = 0, found = 0;
 
     *list_r = NULL;
@@ -203,14 +256,15 @@ size_t dm_suspended_tree(dev_t dev, dev_t **list_r)
         return 0;
     all = dm_list_vg(&top, &n);
     dm_relate(all, n, &top);
-    /* Layers are below. */
-    for (int layers = 1; layers >= 0; layers--)
-        for (size_t i = 0; i < n; i++)
-            if (all[i].related && all[i].info.suspended &&
-                (strlen(all[i].info.uuid) > LVM_UUID_LEN) == layers) {
-                *list_r = xrealloc(*list_r, found + 1, sizeof(**list_r));
-                (*list_r)[found++] = all[i].dev;
-            }
+    *list_r = xcalloc(n + 1, sizeof(**list_r));
+    while ((next = dm_next(all, n))) {
+        next->listed = true;
+        (*list_r)[found++] = next->dev;
+    }
+    /* Without the list of all, there is at least this one. */
+    if (!all && top.suspended)
+        (*list_r)[found++] = dev;
+    dm_free_lvs(all, n);
     return found;
 }
 
@@ -224,14 +278,21 @@ static struct dm_ioctl *dm_new_real(const struct dm_info *info)
     return io;
 }
 
-/* Is there a device UUID-real that nobody uses? */
-static bool dm_has_idle_real(const struct dm_info *info)
+/* Is there a device UUID-real that the device does not use? */
+static bool dm_has_idle_real(dev_t dev, const struct dm_info *info)
 {
     cleanup_free struct dm_ioctl *io = dm_new_real(info);
+    struct dm_lv lv = { .dev = dev };
     struct xlsnap_error ignored = { 0 };
+    bool idle;
 
-    return !strncmp(info->uuid, "LVM-", 4) &&
-           !dm_call(io, DM_DEV_STATUS, "look at", &ignored) && !io->open_count;
+    if (strncmp(info->uuid, "LVM-", 4) ||
+        dm_call(io, DM_DEV_STATUS, "look at", &ignored))
+        return false;
+    lv.deps = dm_get_deps(dev, &lv.n_deps);
+    idle = lv.deps && !dm_uses(&lv, io->dev);
+    free(lv.deps);
+    return idle;
 }
 
 bool dm_has_leftovers(dev_t dev)
@@ -240,19 +301,36 @@ bool dm_has_leftovers(dev_t dev)
     struct dm_info info;
 
     return !dm_look(dev, &info, &ignored) &&
-           (info.waiting || dm_has_idle_real(&info));
+           (info.waiting || dm_has_idle_real(dev, &info));
+}
+
+/* udev opens each device for a moment; what is in use stays. */
+static int dm_remove_real(const struct dm_info *info, struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + OPEN_FOR_A_MOMENT_MS;
+
+    for (;;) {
+        cleanup_free struct dm_ioctl *io = dm_new_real(info);
+        struct xlsnap_error one = { 0 };
+
+        if (!dm_call(io, DM_DEV_REMOVE, "remove", &one))
+            return 0;
+        if (one.errnum != EBUSY || now_ms() >= deadline) {
+            *err = one;
+            return -err->code;
+        }
+        usleep(20000);
+    }
 }
 
 int dm_drop_leftovers(dev_t dev, struct xlsnap_error *err)
 {
-    cleanup_free struct dm_ioctl *io = NULL;
     struct dm_info info;
     int rc = dm_look(dev, &info, err);
 
     if (!rc && info.waiting)
         rc = dm_do(dev, DM_TABLE_CLEAR, "drop the new table of", err);
-    if (rc || !dm_has_idle_real(&info))
+    if (rc || !dm_has_idle_real(dev, &info))
         return rc;
-    io = dm_new_real(&info);
-    return dm_call(io, DM_DEV_REMOVE, "remove", err);
+    return dm_remove_real(&info, err);
 }

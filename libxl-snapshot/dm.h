@@ -39,8 +39,9 @@ int dm_resume(dev_t dev, struct xlsnap_error *err);
 /*
  * Of a logical volume's device: which devices are suspended that a request to it
  * may have to pass: it, its -real if it is the origin of snapshots, these, and
- * their stores (an LVM command suspends all of them to add a snapshot).  In the
- * order in which to resume them, in an array to be freed.
+ * what is below all of them in the VG (an LVM command suspends all of that to
+ * add a snapshot).  In the order in which to resume them, in an array to be
+ * freed.
  */
 size_t dm_suspended_tree(dev_t dev, dev_t **list_r);
 /*

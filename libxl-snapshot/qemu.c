@@ -6,6 +6,7 @@
  */
 #include "qemu.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
 
@@ -80,7 +81,8 @@ static bool qemu_entry_is_device(struct op *op, const struct json *entry,
                      &other)) {
         vdev = json_string(qmp_result(reply));
         is = vdev && !strncmp(vdev, disk->vdev, len) &&
-             (!vdev[len] || !strcmp(vdev + len, "0"));
+             (!vdev[len] || (!isdigit((unsigned char)vdev[len - 1]) &&
+                             !strcmp(vdev + len, "0")));
     }
     json_free(reply);
     return is;

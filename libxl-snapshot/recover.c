@@ -243,11 +243,12 @@ static int recover_rescue(struct op *op, struct xlsnap_error *err)
     int rc = disks_from_record(op, err);
 
     /* One that is out of reach must not cost the others. */
-    if (op->dom.domid != DOMAIN_NONE && disks_rescue(op, &rescue) && !rc) {
-        *err = rescue;
-        rc = -err->code;
-    }
-    return rc;
+    if (op->dom.domid == DOMAIN_NONE || !disks_rescue(op, &rescue))
+        return rc;
+    if (rc)
+        handle_log(op->xs, XTL_ERROR, "%s", err->msg);
+    *err = rescue;
+    return -err->code;
 }
 
 void recover_rescue_domain(struct xlsnap *xs, const char *uuid)

@@ -8,7 +8,7 @@
 #     xvdd  qcow2, internal
 # All but the last on XFS. On btrfs: copy-btrfs.bats; without reflinks:
 # copy-full.bats.
-# Takes minutes.
+# Takes long.
 
 load helpers
 load copy

@@ -133,6 +133,7 @@ assert_refused()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "ten snapshots in a chain, back to the third and the tenth" {
     local i
 
@@ -154,6 +155,7 @@ assert_refused()
     assert_scanned
 }
 
+# bats test_tags=long
 @test "external and internal in one domain, at one instant" {
     cat >"$BATS_TEST_TMPDIR/mixed.cfg" <<EOF
 domain = "$guest"
@@ -182,6 +184,7 @@ EOF
     assert_scanned
 }
 
+# bats test_tags=long
 @test "a disk's file that carries internal snapshots is kept by a revert" {
     snap revert "$guest" name=gold
     assert_status 0
@@ -279,6 +282,7 @@ EOF
     assert_scanned
 }
 
+# bats test_tags=long
 @test "what an undo has merged in a QEMU that was started since can be snapshotted again" {
     run env XLSNAP_FAULT=durable:killall-after "$faulty" create "$guest" \
         name=undone --external
@@ -320,6 +324,7 @@ EOF
     assert_sound
 }
 
+# bats test_tags=long
 @test "a disk whose path is a symlink: the link stays, the file moves" {
     local far=/var/lib/guests/$guest-far
 

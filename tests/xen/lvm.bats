@@ -133,6 +133,7 @@ assert_unchanged()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "a thick revert needs no room in its store, however much it copies" {
     local before
 
@@ -160,6 +161,7 @@ assert_unchanged()
     assert_as_gold
 }
 
+# bats test_tags=long
 @test "revert --keep keeps the discarded state of both" {
     local sum_a sum_b kept_a kept_b
 
@@ -190,6 +192,7 @@ assert_unchanged()
     [ "$(domid)" = "$id" ]
 }
 
+# bats test_tags=long
 @test "targets by name and by path, and size in percent of the origin" {
     snap create "$guest" name=two \
         "disks=['vdev=xvda,size=50%ORIGIN,target=mine', 'vdev=xvdb,target=/dev/$vg/also.mine']"
@@ -291,6 +294,7 @@ assert_unchanged()
     assert_refused "the snapshot '$vg/root-a-gold' is in use, and can be written to"
 }
 
+# bats test_tags=long
 @test "a volume that dom0 has in use is not reverted" {
     guest_end
     exec 7<"/dev/$vg/root-a"
@@ -310,6 +314,7 @@ assert_unchanged()
     assert_as_gold
 }
 
+# bats test_tags=long
 @test "another snapshot of the volume that would overflow is not lost unasked" {
     local id
 
@@ -327,6 +332,7 @@ assert_unchanged()
     assert_as_gold
 }
 
+# bats test_tags=long
 @test "a snapshot about to overflow is refused, an overflowed one too" {
     local id n=0
 
@@ -416,7 +422,8 @@ END
     # Dead are the tool and its guard; only recover is left to help.
     run env XLSNAP_FAULT=disk-create:killall-after "$faulty" create "$guest" name=new
     assert_status 5
-    for device in root--a root--a--gold root--a--gold-cow root--a-real other; do
+    for device in root--a root--a--gold root--a--gold-cow root--a-real root--b \
+        pool-tpool pool_tdata other; do
         dmsetup suspend --nolockfs "$prefix-$device"
     done
     snap recover "$guest"
@@ -487,6 +494,7 @@ END
     assert_as_gold
 }
 
+# bats test_tags=long
 @test "a thick revert that died in the middle of copying is finished" {
     change 11 43
     run env XLSNAP_FAULT=disk-revert:kill-before "$faulty" revert "$guest" name=gold
@@ -500,6 +508,7 @@ END
     assert_unchanged 11 43
 }
 
+# bats test_tags=long
 @test "revert --keep, killed after the disks, keeps the first discarded state" {
     local sum kept
 

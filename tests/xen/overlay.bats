@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Overlays (libvirt's meaning of external) of what QEMU serves: a raw image and
 # a VHD. TARGET is the new active file; libxl's stored configuration follows.
-# Takes minutes.
+# Takes long.
 
 load helpers
 
