@@ -102,7 +102,7 @@ bench: ## what a snapshot costs the guest: its pause, and first writes after it
 	@tests/bench/first-writes
 	@tests/xen/run -j 1 tests/bench/*.bats
 
-check-all: deps ## installs what is needed, then all tests
+check-all: deps ## installs what is needed, then check and check-xen
 	@tests/run unit fuzz cli xen
 
 check-unit: ## the library and cfg/, with cmocka

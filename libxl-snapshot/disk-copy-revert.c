@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "qemu.h"
+#include "steps.h"
 #include "util.h"
 
 /* ---- proof ---- */

@@ -23,6 +23,7 @@
 
 #include "paths.h"
 #include "qemu.h"
+#include "steps.h"
 #include "util.h"
 
 #define BACKENDS "/local/domain/0/"

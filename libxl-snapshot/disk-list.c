@@ -462,8 +462,8 @@ int disks_check_record(struct op *op, struct xlsnap_error *err)
 
     if (op->n_disks != p->n_disks)
         return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "'%s' has other disks than when the operation began",
-                           p->config_path);
+                           "'%s' has other disks than when the %s began",
+                           p->config_path, p->operation);
     for (size_t g = 0; g < op->n_groups; g++)
         for (size_t j = 0; j < op->groups[g].n; j++) {
             const struct disk *disk = op->groups[g].disks[j];

@@ -7,6 +7,7 @@
 #include "disk-lvm.h"
 
 #include "dm.h"
+#include "steps.h"
 #include "util.h"
 
 static void back_clear(struct lvm_back *b)

@@ -22,6 +22,7 @@
 #include "dm.h"
 #include "qemu.h"
 #include "run.h"
+#include "steps.h"
 #include "util.h"
 
 #define OPEN_FOR_A_MOMENT_MS 500

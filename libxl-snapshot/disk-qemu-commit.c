@@ -212,9 +212,10 @@ static int commit_finish(struct op *op, const struct disk *disk,
         rc = commit_tell(op, disk, "job-finalize", err);
     else if (pending && !chain_name_is(disk->path, &disk->made))
         rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "disk '%s': whether '%s' is the overlay or what is "
-                         "below it cannot be seen, so the merge is left as it "
-                         "is",
+                         "disk '%s': it cannot be seen whether '%s' is the "
+                         "overlay or what is below it (is its file system "
+                         "there?), so the guest's requests wait for the end "
+                         "of the merge",
                          disk->vdev, disk->path);
     else if (strcmp(status, "concluded"))
         rc = commit_tell(op, disk, "job-cancel", err);

@@ -13,6 +13,7 @@
 
 #include <signal.h>
 
+#include "steps.h"
 #include "util.h"
 
 static const struct qemu_method *const methods[] = {

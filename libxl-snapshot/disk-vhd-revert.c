@@ -6,6 +6,7 @@
 #include "disk-vhd.h"
 
 #include "op.h"
+#include "steps.h"
 #include "util.h"
 
 /* A tapdisk on the frozen image itself would write to it. */

@@ -28,6 +28,7 @@
 #include <sys/statvfs.h>
 
 #include "op.h"
+#include "steps.h"
 #include "util.h"
 
 #define SPACE_MARGIN (16 << 20)

@@ -189,15 +189,4 @@ char *disk_temporary(const struct op *op, const struct disk *disk);
 char *disk_group_names(const struct disk_group *group);
 void disks_clear(struct op *op);
 
-/*
- * The fault point STEP/VDEV of test builds (steps.c); a driver calls it when it
- * is done with one disk of several.
- */
-#ifdef XLSNAP_FAULTS
-int steps_disk_done(struct op *op, const char *step, const struct disk *disk,
-                    struct xlsnap_error *err);
-#else
-#define steps_disk_done(op, step, disk, err) 0
-#endif
-
 #endif

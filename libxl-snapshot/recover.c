@@ -362,11 +362,8 @@ static int recover_renew_record(struct op *op, struct xlsnap_error *err)
 {
     struct pending *p = &op->pending;
 
-    if (p->n_disks != op->n_disks)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "'%s' has other disks than when the revert began",
-                           p->config_path);
-    /* In the order of op's: both are those of snapshot.cfg that take part. */
+    /* As many as op has (disks_check_record), and in its order: both are those
+     * of snapshot.cfg that take part. */
     for (size_t i = 0; i < p->n_disks; i++)
         if (op->disks[i].id.ino)
             p->ids[i] = op->disks[i].id;

@@ -5,8 +5,10 @@
  * In test builds (XLSNAP_FAULTS) the environment variable XLSNAP_FAULT names a
  * fault point: STEP:before, STEP:after (the step fails there) or
  * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL),
- * STEP:killall-before, STEP:killall-after (its guard first).  In a step of disks
- * STEP/VDEV:after, STEP/VDEV:kill-after... are when that disk is done.
+ * STEP:killall-before, STEP:killall-after (its guard first).  Steps of disks come
+ * once for each group: STEP@VDEV:after... is that of the group whose first disk
+ * is VDEV.  Within them STEP/VDEV:after... is when the driver's loop is done with
+ * that disk; QEMU's transaction, which is of all disks, is not in a loop.
  * Production builds have no such code.
  */
 #include "steps.h"
@@ -72,6 +74,16 @@ static int fault_point(struct op *op, const char *name, const char *when,
     return 0;
 }
 
+static int step_fault(struct op *op, const struct step *step, const char *when,
+                      struct xlsnap_error *err)
+{
+    cleanup_free char *of_group = xasprintf(
+        "%s@%s", step->name, step->group ? step->group->disks[0]->vdev : "");
+    int rc = fault_point(op, step->name, when, err);
+
+    return rc ? rc : fault_point(op, of_group, when, err);
+}
+
 int steps_disk_done(struct op *op, const char *step, const struct disk *disk,
                     struct xlsnap_error *err)
 {
@@ -80,17 +92,17 @@ int steps_disk_done(struct op *op, const char *step, const struct disk *disk,
     return fault_point(op, name, "after", err);
 }
 #else
-#define fault_point(op, name, when, err) 0
+#define step_fault(op, step, when, err) 0
 #endif
 
 static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
 {
-    int rc = fault_point(op, step->name, "before", err);
+    int rc = step_fault(op, step, "before", err);
 
     handle_log(op->xs, XTL_VERBOSE, "%s: %s", step->name, step->detail);
     if (!rc)
         rc = step->run(op, step->group, err);
-    return rc ? rc : fault_point(op, step->name, "after", err);
+    return rc ? rc : step_fault(op, step, "after", err);
 }
 
 /* The cure must be read, whatever of a long message is lost for it. */

@@ -49,6 +49,16 @@ int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err);
 /* Makes the error one of an unfinished operation, its message end with the
  * command that continues. */
 int steps_unfinished(struct op *op, struct xlsnap_error *err);
+/*
+ * A fault point of test builds, STEP/VDEV (steps.c): a driver calls it in its loop
+ * over the disks, when it is done with one.
+ */
+#ifdef XLSNAP_FAULTS
+int steps_disk_done(struct op *op, const char *step, const struct disk *disk,
+                    struct xlsnap_error *err);
+#else
+#define steps_disk_done(op, step, disk, err) 0
+#endif
 /* Their names and details, for struct xlsnap_report. */
 void steps_describe(const struct steps *steps, char ***lines_r, size_t *n_r);
 void steps_clear(struct steps *steps);

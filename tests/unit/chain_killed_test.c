@@ -221,6 +221,27 @@ static void a_commit_after_its_renaming_is_ended(void **state)
     assert_commit_gone_on_with(&id);
 }
 
+/* Which way the job must go cannot be seen: it is not ended the wrong way. */
+static void a_commit_whose_disk_is_out_of_sight_waits_for_it(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct file_id id;
+
+    begin_commit_pending(&id);
+    assert_int_equal(rename("a.qcow2", "hidden"), 0);
+    qemu_session_end(&op); /* the guard knows what the tool did */
+    assert_int_equal(disk_qemu.rescue(&op, now, &err), -XLSNAP_FAILED);
+    assert_non_null(
+        strstr(err.msg, "disk 'xvda': it cannot be seen whether '"));
+    wait_job("pending");
+    assert_int_equal(rename("hidden", "a.qcow2"), 0);
+    kill_tool();
+    rescue();
+    assert_active("a.qcow2", &op.disks[0].made);
+    live_writes("da");
+    assert_commit_gone_on_with(&id);
+}
+
 static void a_commit_that_was_not_dismissed_is_so(void **state)
 {
     struct file_id id;
@@ -267,6 +288,103 @@ static void a_new_qemu_makes_no_other_snapshot(void **state)
     assert_not_checked("disk 'xvda': QEMU does not serve '");
 }
 
+/* Of the node with this file, to be freed. */
+static char *node_of(const char *file)
+{
+    cleanup_free char *path = in_dir(file);
+    struct json *reply = NULL;
+    char *name = NULL;
+
+    tell("query-named-block-nodes", "{\"flat\": true}", &reply);
+    for (size_t i = 0; i < json_array_len(qmp_result(reply)); i++) {
+        const struct json *node = json_array_at(qmp_result(reply), i);
+
+        if (!strcmp(json_get_string(node, "file"), path) &&
+            !strcmp(json_get_string(node, "drv"), "qcow2"))
+            name = xstrdup(json_get_string(node, "node-name"));
+    }
+    json_free(reply);
+    assert_non_null(name);
+    return name;
+}
+
+static bool has_node(const char *name)
+{
+    struct json *reply = NULL;
+    bool found = false;
+
+    tell("query-named-block-nodes", "{\"flat\": true}", &reply);
+    for (size_t i = 0; i < json_array_len(qmp_result(reply)); i++)
+        found = found ||
+                !strcmp(json_get_string(json_array_at(qmp_result(reply), i),
+                                        "node-name"),
+                        name);
+    json_free(reply);
+    return found;
+}
+
+/* QEMU has the overlay and its base open; the undo is killed when it has merged
+ * them, and has named the base, but before it lets the overlay's node go. */
+static void merge_in_new_qemu(const char *overlay, const char *base)
+{
+    cleanup_free char *node = NULL, *arguments = NULL;
+    struct xlsnap_error err = { 0 };
+
+    stop_qemu();
+    start_qemu(overlay, NULL);
+    op.pending.no_return = true; /* as a merge begins */
+    ok(pending_write(&xs, &op.pending, &err), &err);
+    node = node_of(base);
+    arguments = xasprintf("{\"job-id\": \"xl-snapshot-xvda\", \"device\": "
+                          "\"xvda-qcow2\", \"base-node\": \"%s\", "
+                          "\"auto-finalize\": false, \"auto-dismiss\": false}",
+                          node);
+    tell("block-commit", arguments, NULL);
+    wait_job("ready");
+    tell("job-complete", JOB, NULL);
+    wait_job("pending");
+    if (now->disks[0]->method == XLSNAP_METHOD_EXTERNAL)
+        assert_int_equal(rename(base, overlay), 0);
+    else
+        strcpy(stored, now->disks[0]->source);
+    tell("job-finalize", JOB, NULL);
+    wait_job("concluded");
+    tell("job-dismiss", JOB, NULL);
+    assert_true(has_node("xvda-qcow2"));
+    kill_tool();
+    rescue();
+    assert_false(has_node("xvda-qcow2"));
+}
+
+static void a_merge_in_a_new_qemu_is_let_go(void **state)
+{
+    struct disk *disk = use_external();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    merge_in_new_qemu("a.qcow2", "a-s1.qcow2");
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
+static void an_overlays_merge_in_a_new_qemu_is_let_go(void **state)
+{
+    struct disk *disk = use_overlay();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    merge_in_new_qemu("t.qcow2", "a.qcow2");
+    undo();
+    assert_files(".", "a.qcow2 " MONITOR);
+    assert_string_equal(stored, op.disks[0].source);
+    assert_as_before("a.qcow2", &id, AFTER);
+}
+
 static void a_new_qemu_on_an_overlay_is_switched_back(void **state)
 {
     struct disk *disk = use_overlay();
@@ -307,9 +425,12 @@ int main(void)
         LIVE_TEST(a_commit_that_was_ready_is_made_anew),
         LIVE_TEST(a_commit_before_its_renaming_is_made_anew),
         LIVE_TEST(a_commit_after_its_renaming_is_ended),
+        LIVE_TEST(a_commit_whose_disk_is_out_of_sight_waits_for_it),
         LIVE_TEST(a_commit_that_was_not_dismissed_is_so),
         LIVE_TEST(a_new_qemu_is_switched_back),
         LIVE_TEST(a_new_qemu_makes_no_other_snapshot),
+        LIVE_TEST(a_merge_in_a_new_qemu_is_let_go),
+        LIVE_TEST(an_overlays_merge_in_a_new_qemu_is_let_go),
         LIVE_TEST(a_new_qemu_on_an_overlay_is_switched_back),
         LIVE_TEST(without_any_qemu_it_is_undone_offline),
     };

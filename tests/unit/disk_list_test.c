@@ -325,6 +325,26 @@ static void a_disk_that_was_replaced_is_refused(void **state)
     assert_string_equal(err.msg, message);
 }
 
+/* snapshot.cfg, which a revert's recovery reads again, has been changed. */
+static void a_disk_more_than_recorded_is_refused(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    make_image("a.qcow2");
+    make_image("b.qcow2");
+    use_for(XLSNAP_METHOD_INTERNAL, "a.qcow2", "t");
+    pending_set_disks(&op.pending, &op);
+    store_record();
+    free(op.pending.operation);
+    op.pending.operation = xstrdup("revert");
+    free(op.pending.config_path);
+    op.pending.config_path = xstrdup("/cfg");
+    use_for(XLSNAP_METHOD_INTERNAL, "b.qcow2", "t");
+    assert_int_equal(disks_check_record(&op, &err), -XLSNAP_REFUSED);
+    assert_string_equal(err.msg,
+                        "'/cfg' has other disks than when the revert began");
+}
+
 /* It is told, but what is known of the others serves to rescue them. */
 static void a_disk_out_of_reach_does_not_hide_the_others(void **state)
 {
@@ -474,6 +494,7 @@ int main(void)
         TEST(the_record_says_which_files_they_were),
         TEST(the_disk_of_a_recorded_overlay_is_its_source),
         TEST(a_record_with_a_disk_left_out_is_told),
+        TEST(a_disk_more_than_recorded_is_refused),
         TEST(a_disk_out_of_reach_does_not_hide_the_others),
         TEST(a_disk_that_was_replaced_is_refused),
         TEST(a_disk_without_its_name_gets_it_back),

@@ -4,21 +4,7 @@
 # must run on, and recover must bring things to exactly before or after.
 
 load helpers
-
-setup_file()
-{
-    guest_new
-}
-
-teardown_file()
-{
-    guest_end
-}
-
-setup()
-{
-    guest_fresh
-}
+load fresh
 
 teardown()
 {

@@ -123,7 +123,7 @@ check_disks()
     guest_on "/dev/$vg/a,raw,xvda,w"
     table=$(dmsetup table "$device")
     mkdir "$BATS_TEST_TMPDIR/bin"
-    printf '#!/bin/sh\ndmsetup suspend %s\nsleep 300\n' "$device" \
+    printf '#!/bin/sh\ndmsetup suspend %s\nexec sleep 300\n' "$device" \
         >"$BATS_TEST_TMPDIR/bin/lvconvert"
     chmod +x "$BATS_TEST_TMPDIR/bin/lvconvert"
     run --separate-stderr env "PATH=$BATS_TEST_TMPDIR/bin:$PATH" \

@@ -5,46 +5,9 @@
 # Takes long.
 
 load helpers
+load fresh
 load lvm
-
-manual=/root/docs/xl-snapshot.1.pod
-
-setup_file()
-{
-    guest_new
-}
-
-teardown_file()
-{
-    guest_end
-}
-
-setup()
-{
-    guest_fresh
-}
-
-# commands FIRST: the indented paragraph of the manual that begins so.
-commands()
-{
-    awk -v first=" $1" '
-        index($0, first) == 1 { on = 1 }
-        on && !/^ / { exit }
-        on { print; found = 1 }
-        END { exit !found }' "$manual" |
-        sed -e "s|/srv/web1-monday\.qcow2|$disk_dir/a-monday.qcow2|g" \
-            -e "s|/srv/web1-a\.qcow2|$disk_a|g; s|/srv/web1-b\.qcow2|$disk_b|g" \
-            -e "s|/srv/web1\.qcow2|$disk_a|g" \
-            -e "s|/dev/vg0/web1-|/dev/$vg/root-|g; s|web1|$guest|g"
-}
-
-# as_written FIRST: runs it.
-as_written()
-{
-    commands "$1" >"$BATS_TEST_TMPDIR/commands"
-    [ -s "$BATS_TEST_TMPDIR/commands" ] || fail "the manual has no '$1'"
-    bash "$BATS_TEST_TMPDIR/commands"
-}
+load manual
 
 assert_one_file()
 {
@@ -70,10 +33,58 @@ assert_one_file()
     go_on "$(newest)"
     labguest tell "$guest" poweroff
     until_true 180 guest_is_gone
-    as_written 'qemu-img commit -d'
+    as_written 'qemu-img commit -d /srv/web1.qcow2'
     assert_one_file "$disk_a"
     labguest start "$guest"
     assert_scanned
+}
+
+@test "of several, the stream leaves the others' files, the merge all but the newest" {
+    local before number
+
+    snapshot before "disks=['vdev=xvda,snapshot=external']"
+    before=$(newest)
+    go_on "$before"
+    snapshot monday "disks=['vdev=xvda,snapshot=external']"
+    as_written node=
+    assert_one_file "$disk_a"
+    snap revert "$guest" name=before
+    assert_status 0
+    assert_back_at "$before"
+    assert_scanned
+    rm -r "$snapshots/$guest/monday"
+    snapshot monday "disks=['vdev=xvda,snapshot=external']"
+    number=$(newest)
+    go_on "$number"
+    labguest tell "$guest" poweroff
+    until_true 180 guest_is_gone
+    as_written 'qemu-img commit -d /srv/web1.qcow2'
+    [ ! -e "$disk_dir/a-monday.qcow2" ]
+    qemu-img info --output=json "$disk_a" |
+        jq -e --arg f "$disk_dir/a-before.qcow2" '.["full-backing-filename"] == $f'
+    labguest start "$guest"
+    assert_scanned
+    [ "$(newest)" -ge "$number" ] || fail "what was merged is gone"
+    snap revert "$guest" name=before
+    assert_status 0
+    assert_back_at "$before"
+    assert_scanned
+}
+
+@test "an overlay is merged into the frozen file while the domain is shut down" {
+    local number
+
+    snapshot monday \
+        "disks=['vdev=xvda,snapshot=overlay,target=$disk_dir/a-monday.ovl']"
+    number=$(newest)
+    go_on "$number"
+    labguest tell "$guest" poweroff
+    until_true 180 guest_is_gone
+    as_written 'qemu-img commit -d /srv/web1-monday.ovl'
+    [ ! -e "$disk_dir/a-monday.ovl" ]
+    labguest start "$guest"
+    assert_scanned
+    [ "$(newest)" -ge $((number + 12)) ] || fail "what was merged is gone"
 }
 
 @test "tags are deleted while the domain is shut down" {

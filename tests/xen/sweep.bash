@@ -43,20 +43,23 @@ assert_gold_only()
         fail "something is left, or changed"
 }
 
-# steps COMMAND...: its fault points, from the dry run: STEP, and for steps of
-# disks STEP/VDEV for each.
+# steps COMMAND...: its fault points (steps.c), from the dry run: STEP, and for
+# a step of disks STEP@FIRST and, if they are several, STEP/VDEV for each.
 steps()
 {
-    local line name vdevs vdev
+    local line name vdev
+    local -a vdevs
 
     "$faulty" "$@" -n | sed 's/^ *[0-9]*\. //' | while read -r line; do
         name=${line%%:*}
         case $name in
         disk-*)
-            vdevs=${line#*: }
-            for vdev in ${vdevs%%(*}; do
-                echo "$name/${vdev%,}"
+            line=${line#*: }
+            IFS=', ' read -ra vdevs <<<"${line%%(*}"
+            [ ${#vdevs[@]} -eq 1 ] || for vdev in "${vdevs[@]}"; do
+                echo "$name/$vdev"
             done
+            echo "$name@${vdevs[0]}"
             ;;
         *) echo "$name" ;;
         esac

@@ -10,6 +10,7 @@
 # Takes long.
 
 load helpers
+load manual
 
 setup_file()
 {
@@ -169,6 +170,23 @@ assert_refused()
     labguest start "$guest"
     assert_scanned
     assert_served "$disk_a"
+}
+
+@test "merged into the frozen image as the manual has it, while it is shut down" {
+    local number
+
+    snapshot monday "disks=['vdev=xvda', 'vdev=xvdb,snapshot=no']" -f
+    number=$(newest)
+    go_on "$number"
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    as_written 'vhd-util coalesce'
+    rm -r "$snapshots/$guest/monday"
+    assert_parent "$disk_a" "$disk_dir/a-gold.vhd"
+    labguest start "$guest"
+    assert_scanned
+    [ "$(newest)" -ge $((number + 12)) ] || fail "what was merged is gone"
+    assert_gold_only
 }
 
 @test "refused: no tools, a name that exists, another directory, paused" {
