@@ -6,7 +6,6 @@
 #include "disk-copy.h"
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -32,13 +31,6 @@ struct copy_plan *copy_plans(struct disk_group *group)
     copy_release(group);
     group->state = xcalloc(group->n, sizeof(struct copy_plan));
     return group->state;
-}
-
-char *copy_dir_of(const char *path)
-{
-    cleanup_free char *copy = xstrdup(path);
-
-    return xstrdup(dirname(copy));
 }
 
 unsigned long long copy_mib(uint64_t bytes)

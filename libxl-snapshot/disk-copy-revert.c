@@ -116,7 +116,7 @@ static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
     rc = fd < 0 ? -err->code : prove_format(disk, fd, err);
     if (!rc)
         rc = prove_keep(op, disk, err);
-    plan->dir = copy_dir_of(disk->path);
+    plan->dir = file_dir_of(disk->path);
     if (!rc)
         rc = copy_plan_fill(plan, disk->target, fd, err);
     if (rc || !plan->no_reflink)

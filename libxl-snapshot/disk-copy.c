@@ -140,16 +140,6 @@ static int check_loop(struct op *op, const struct disk *disk,
                        plan->loop ? plan->loop : "a loop device");
 }
 
-static bool same_dir(const char *a, const char *b)
-{
-    cleanup_free char *dir_a = copy_dir_of(a), *dir_b = copy_dir_of(b);
-    struct xlsnap_error ignored = { 0 };
-    struct file_id id_a, id_b;
-
-    return !file_id(dir_a, &id_a, &ignored) &&
-           !file_id(dir_b, &id_b, &ignored) && file_id_equal(&id_a, &id_b);
-}
-
 static int check_qemu(struct op *op, const struct disk *disk,
                       const struct json *blocks, struct xlsnap_error *err)
 {
@@ -165,7 +155,7 @@ static int check_qemu(struct op *op, const struct disk *disk,
                            disk->vdev, disk->source, (int)op->dom.qemu_pid);
     backing = json_get_string(json_get(entry, "image"), "backing-filename");
     if (!backing || backing[0] == '/' || strchr(backing, ':') ||
-        same_dir(disk->source, disk->target))
+        file_same_dir(disk->source, disk->target))
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "disk '%s': '%s' has the backing file '%s', relative "
@@ -234,7 +224,7 @@ static int check_file(struct op *op, struct disk *disk, struct copy_plan *plan,
     cleanup_close int fd = open_known(disk->path, O_RDONLY, &disk->id, err);
     int rc = fd < 0 ? -err->code : copy_check_vhd(disk, disk->source, fd, err);
 
-    plan->dir = copy_dir_of(disk->target);
+    plan->dir = file_dir_of(disk->target);
     if (!rc)
         rc = copy_plan_fill(plan, disk->source, fd, err);
     if (rc)
@@ -306,10 +296,7 @@ static int copy_check(struct op *op, struct disk_group *group,
 /* The copy's name until it is whole and on disk. */
 static char *copy_waiting(const struct op *op, const struct disk *disk)
 {
-    cleanup_free char *dir = copy_dir_of(disk->target);
-
-    return xasprintf("%s/.xl-snapshot.%s.%s", dir, op->pending.token,
-                     disk->vdev);
+    return disk_temporary_beside(op, disk, disk->target);
 }
 
 /* Also one that blkback serves: an HVM guest may use it as emulated disk. */

@@ -34,7 +34,6 @@ int copy_check_space(const struct disk_group *group, size_t i, uint64_t besides,
                      struct xlsnap_error *err);
 uint64_t copy_free_in(const char *dir);      /* bytes */
 unsigned long long copy_mib(uint64_t bytes); /* rounded up, for messages */
-char *copy_dir_of(const char *path);         /* to be freed */
 /* Refuses what is no VHD, or one that QEMU does not read aright; at `path` is
  * the open file.  Any other format is fine. */
 int copy_check_vhd(const struct disk *disk, const char *path, int fd,

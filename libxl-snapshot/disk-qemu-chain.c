@@ -18,10 +18,9 @@
  * Overlay (libvirt's meaning): TARGET is the new file, the disk's own file is
  * frozen under its name; libxl's stored configuration follows.
  *
- * Undone, once QEMU has switched, by committing the overlay into its base.
+ * This file makes them; disk-qemu-chain-undo.c has the undo.
  */
 #include <fcntl.h>
-#include <libgen.h>
 #include <sys/stat.h>
 
 #include "disk-qemu-chain.h"
@@ -41,20 +40,17 @@ bool chain_is_external(const struct disk *disk)
     return disk->method == XLSNAP_METHOD_EXTERNAL;
 }
 
-/* The name under which the new overlay waits for the switch. */
-static char *chain_waiting(const struct op *op, const struct disk *disk)
+char *chain_temporary(const struct op *op, const struct disk *disk)
 {
-    return chain_is_external(disk) ? disk_temporary(op, disk)
-                                   : xstrdup(disk->target);
+    return disk_temporary_beside(
+        op, disk, chain_is_external(disk) ? disk->path : disk->target);
 }
 
-/* The name of the frozen file. */
 const char *chain_frozen(const struct disk *disk)
 {
     return chain_is_external(disk) ? disk->target : disk->source;
 }
 
-/* Is the file of that name this one? */
 bool chain_name_is(const char *path, const struct file_id *id)
 {
     struct xlsnap_error ignored = { 0 };
@@ -71,8 +67,7 @@ bool chain_name_exists(const char *path)
     return !lstat(path, &st) || errno != ENOENT;
 }
 
-/* Does QEMU write to our overlay? */
-static bool chain_switched(const struct op *op, const struct disk *disk)
+bool chain_switched(const struct op *op, const struct disk *disk)
 {
     return disk->made.ino && op->dom.qemu_pid > 0 &&
            file_is_open_in(&disk->made, op->dom.qemu_pid);
@@ -90,26 +85,9 @@ static bool chain_overlay_takes(const struct disk *disk)
 
 /* ---- checks ---- */
 
-static char *dir_of(const char *path)
-{
-    cleanup_free char *copy = xstrdup(path);
-
-    return xstrdup(dirname(copy));
-}
-
-static bool same_dir(const char *a, const char *b)
-{
-    cleanup_free char *dir_a = dir_of(a), *dir_b = dir_of(b);
-    struct xlsnap_error ignored = { 0 };
-    struct file_id id_a, id_b;
-
-    return !file_id(dir_a, &id_a, &ignored) &&
-           !file_id(dir_b, &id_b, &ignored) && file_id_equal(&id_a, &id_b);
-}
-
 static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
 {
-    cleanup_free char *dir = dir_of(disk->target);
+    cleanup_free char *dir = file_dir_of(disk->target);
     struct stat st;
 
     if (!lstat(disk->target, &st))
@@ -138,7 +116,7 @@ static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
 
 int chain_check_place(const struct disk *disk, struct xlsnap_error *err)
 {
-    cleanup_free char *dir = dir_of(disk->path);
+    cleanup_free char *dir = file_dir_of(disk->path);
 
     if (!access(dir, W_OK | X_OK))
         return 0;
@@ -159,7 +137,7 @@ static int check_backing_name(const struct disk *disk, const struct json *image,
 
     if (!backing || backing[0] == '/' ||
         backing[strcspn(backing, ":/")] == ':' ||
-        same_dir(disk->source, disk->target))
+        file_same_dir(disk->source, disk->target))
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "disk '%s': '%s' has the backing file '%s', relative "
@@ -231,7 +209,7 @@ static char *backing_name(const struct disk *disk, const char *base)
 
     const char *name = strrchr(base, '/') + 1;
 
-    if (!same_dir(active, base) || !same_dir(config, base))
+    if (!file_same_dir(active, base) || !file_same_dir(config, base))
         return xstrdup(base);
     /* What is before a colon QEMU takes for a protocol. */
     return xasprintf("%s%s", strchr(name, ':') ? "./" : "", name);
@@ -291,24 +269,16 @@ static int chain_note_made(struct op *op, struct disk *disk, const char *file,
 static int chain_prepare(struct op *op, struct disk *disk,
                          struct xlsnap_error *err)
 {
-    cleanup_free char *tmp = disk_temporary(op, disk);
-    cleanup_free char *target_dir = dir_of(disk->target);
-    int rc = 0;
+    bool external = chain_is_external(disk);
+    cleanup_free char *tmp = chain_temporary(op, disk);
+    int rc = external ? external_link(disk, err) : 0;
 
-    if (chain_is_external(disk)) {
-        rc = external_link(disk, err);
-    } else {
-        free(tmp);
-        tmp = xasprintf("%s/.xl-snapshot.%s.%s", target_dir, op->pending.token,
-                        disk->vdev);
-    }
     if (!rc)
-        rc = chain_make_overlay(
-            disk, tmp, chain_is_external(disk) ? disk->target : disk->path,
-            disk->path, err);
+        rc = chain_make_overlay(disk, tmp, external ? disk->target : disk->path,
+                                disk->path, err);
     if (!rc)
         rc = chain_note_made(op, disk, tmp, err);
-    if (!rc && !chain_is_external(disk))
+    if (!rc && !external)
         rc = file_rename_new(tmp, disk->target, err);
     return rc;
 }
@@ -373,8 +343,9 @@ static char *chain_node_name(const struct op *op, const struct disk *disk)
 static void chain_action(const struct op *op, const struct disk *disk,
                          struct json_writer *w)
 {
-    cleanup_free char *file = chain_waiting(op, disk);
-    cleanup_free char *options = chain_node_options(disk, file);
+    cleanup_free char *tmp = chain_temporary(op, disk);
+    cleanup_free char *options =
+        chain_node_options(disk, chain_is_external(disk) ? tmp : disk->target);
     cleanup_free char *name = chain_node_name(op, disk);
 
     json_put_string(w, "type", "blockdev-snapshot-sync");
@@ -428,210 +399,6 @@ static int chain_sync(struct op *op, struct disk *disk,
     return qemu_img_sync(chain_frozen(disk), err);
 }
 
-/* ---- rescue ---- */
-
-/* The name goes to whichever file QEMU writes to. */
-static int external_rescue(struct op *op, struct disk *disk,
-                           struct xlsnap_error *err)
-{
-    cleanup_free char *tmp = disk_temporary(op, disk);
-    int rc = chain_commit_end(op, disk, err);
-
-    if (chain_switched(op, disk)) {
-        if (chain_name_is(disk->path, &disk->made) ||
-            !chain_name_is(tmp, &disk->made))
-            return rc;
-        if (chain_name_exists(disk->path) &&
-            !chain_name_is(disk->path, &disk->id))
-            return xlsnap_fail(err, XLSNAP_FAILED,
-                               "'%s' is neither of the files it should be; "
-                               "the guest writes to '%s'",
-                               disk->path, tmp);
-        if (rename(tmp, disk->path))
-            return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                     "cannot rename '%s' to '%s'", tmp,
-                                     disk->path);
-        return file_fsync_dir_of(disk->path, err) ? -err->code : rc;
-    }
-    if (chain_name_exists(disk->path) ||
-        !chain_name_is(disk->target, &disk->id))
-        return rc;
-    if (link(disk->target, disk->path))
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot link '%s' to '%s'", disk->target,
-                                 disk->path);
-    return file_fsync_dir_of(disk->path, err) ? -err->code : rc;
-}
-
-static int overlay_rescue(struct op *op, struct disk *disk,
-                          struct xlsnap_error *err)
-{
-    int rc = chain_commit_end(op, disk, err);
-    bool switched = chain_switched(op, disk);
-
-    /* A namesake that somebody has started has disks of its own. */
-    if (!switched && !file_is_open_in(&disk->id, op->dom.qemu_pid))
-        return rc;
-    if (domain_store_disk(op->xs, &op->dom, disk->vdev,
-                          switched ? disk->target : disk->source,
-                          switched ? LIBXL_DISK_FORMAT_QCOW2 : disk->format,
-                          err))
-        return -err->code;
-    return rc;
-}
-
-/* ---- remove ---- */
-
-/* Unlinks a name that is nobody else's. */
-static int unlink_ours(const char *path, const struct file_id *id,
-                       struct xlsnap_error *err)
-{
-    return chain_name_is(path, id) ? file_unlink(path, err) : 0;
-}
-
-/*
- * Before the overlay is merged: from here on it is no surprise that there is
- * something in it, or that its base is the newer one.
- */
-static int chain_mark_merging(struct op *op, struct xlsnap_error *err)
-{
-    if (op->pending.no_return)
-        return 0;
-    op->pending.no_return = true;
-    return op->pending.file ? pending_write(op->xs, &op->pending, err) : 0;
-}
-
-/* What a guest wrote after the switch is dropped by no undo. */
-static int chain_check_empty(const struct op *op, const struct disk *disk,
-                             const char *overlay, struct xlsnap_error *err)
-{
-    bool empty = true;
-    int rc;
-
-    if (op->pending.no_return || !chain_name_is(overlay, &disk->made))
-        return 0;
-    rc = qemu_img_is_empty(overlay, &empty, err);
-    if (rc || empty)
-        return rc;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "disk '%s': the guest has written to '%s', but runs, or "
-                       "ran later, on '%s' without it; choose one, and drop "
-                       "the record with 'xl snapshot-recover --abandon %s'",
-                       disk->vdev, overlay, disk->source, op->pending.domain);
-}
-
-/* The base must not be newer: somebody has started the domain on it since. */
-static int overlay_check_newer(const struct op *op, const struct disk *disk,
-                               struct xlsnap_error *err)
-{
-    struct stat base, overlay;
-
-    if (op->pending.no_return || disk->id.block || stat(disk->path, &base) ||
-        stat(disk->target, &overlay) ||
-        base.st_mtim.tv_sec < overlay.st_mtim.tv_sec ||
-        (base.st_mtim.tv_sec == overlay.st_mtim.tv_sec &&
-         base.st_mtim.tv_nsec <= overlay.st_mtim.tv_nsec))
-        return 0;
-    return chain_check_empty(op, disk, disk->target, err);
-}
-
-/* Not, or no longer, switched: what was made goes, the disk stays. */
-static int chain_unmake(struct op *op, struct disk *disk,
-                        struct xlsnap_error *err)
-{
-    cleanup_free char *tmp = disk_temporary(op, disk);
-    cleanup_free char *dir = dir_of(disk->target);
-    int rc;
-
-    if (!chain_is_external(disk)) {
-        free(tmp);
-        tmp = xasprintf("%s/.xl-snapshot.%s.%s", dir, op->pending.token,
-                        disk->vdev);
-        rc = chain_check_empty(op, disk, disk->target, err);
-        if (!rc)
-            rc = unlink_ours(disk->target, &disk->made, err);
-        return rc ? rc : file_unlink(tmp, err);
-    }
-    if (!chain_name_is(disk->path, &disk->id))
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "disk '%s': '%s' is no longer the file it was",
-                           disk->vdev, disk->path);
-    rc = chain_check_empty(op, disk, tmp, err);
-    if (!rc)
-        rc = unlink_ours(disk->target, &disk->id, err);
-    return rc ? rc : file_unlink(tmp, err);
-}
-
-static int chain_remove_live(struct op *op, struct disk *disk,
-                             struct xlsnap_error *err)
-{
-    int rc = 0;
-
-    if (chain_switched(op, disk)) {
-        rc = chain_mark_merging(op, err);
-        if (!rc)
-            rc = chain_commit_live(op, disk, err);
-    }
-    return rc ? rc : chain_unmake(op, disk, err);
-}
-
-static int external_remove_offline(struct op *op, struct disk *disk,
-                                   struct xlsnap_error *err)
-{
-    cleanup_free char *tmp = disk_temporary(op, disk);
-    const char *overlay = NULL;
-    int rc = 0;
-
-    /* Which name has the overlay, if the guest may have written to it? */
-    if (chain_name_is(disk->path, &disk->made))
-        overlay = disk->path;
-    else if (!chain_name_exists(disk->path) && chain_name_is(tmp, &disk->made))
-        overlay = tmp;
-    if (chain_name_is(disk->path, &disk->id))
-        return chain_unmake(op, disk, err);
-    /* Somebody else's file has the name, or the guest's writes are gone. */
-    if (!overlay)
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "disk '%s': '%s' is not the file that the guest "
-                           "wrote to",
-                           disk->vdev, disk->path);
-    if (!chain_name_is(disk->target, &disk->id))
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "disk '%s': neither '%s' nor '%s' is the file that "
-                           "the disk was",
-                           disk->vdev, disk->path, disk->target);
-    rc = chain_mark_merging(op, err);
-    if (!rc)
-        rc = chain_commit_offline(overlay, err);
-    if (!rc)
-        rc = qemu_img_sync(disk->target, err);
-    if (!rc && rename(disk->target, disk->path))
-        rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                               "cannot rename '%s' to '%s'", disk->target,
-                               disk->path);
-    if (!rc)
-        rc = file_fsync_dir_of(disk->path, err);
-    return rc ? rc : chain_unmake(op, disk, err);
-}
-
-/* The guest wrote to TARGET at most if it was switched to it. */
-static int overlay_remove_offline(struct op *op, struct disk *disk,
-                                  struct xlsnap_error *err)
-{
-    int rc = 0;
-
-    if (chain_name_is(disk->target, &disk->made)) {
-        rc = overlay_check_newer(op, disk, err);
-        if (!rc)
-            rc = chain_mark_merging(op, err);
-        if (!rc)
-            rc = chain_commit_offline(disk->target, err);
-        if (!rc)
-            rc = qemu_img_sync(disk->path, err);
-    }
-    return rc ? rc : chain_unmake(op, disk, err);
-}
-
 const struct qemu_method qemu_external = {
     .method = XLSNAP_METHOD_EXTERNAL,
     .takes = chain_external_takes,
@@ -640,9 +407,9 @@ const struct qemu_method qemu_external = {
     .begin = external_begin,
     .action = chain_action,
     .settle = external_settle,
-    .rescue = external_rescue,
+    .rescue = chain_external_rescue,
     .remove_live = chain_remove_live,
-    .remove_offline = external_remove_offline,
+    .remove_offline = chain_external_remove_offline,
     .sync = chain_sync,
     .prove = chain_prove,
     .revert = chain_revert,
@@ -655,9 +422,9 @@ const struct qemu_method qemu_overlay = {
     .prepare = chain_prepare,
     .action = chain_action,
     .settle = overlay_settle,
-    .rescue = overlay_rescue,
+    .rescue = chain_overlay_rescue,
     .remove_live = chain_remove_live,
-    .remove_offline = overlay_remove_offline,
+    .remove_offline = chain_overlay_remove_offline,
     .sync = chain_sync,
     .prove = chain_prove,
     .revert = chain_revert,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the files of external snapshots and overlays share: disk-qemu-chain.c
- * makes and undoes them, disk-qemu-commit.c merges an overlay into its base
- * for the undo, disk-qemu-chain-revert.c goes back.
+ * makes them, disk-qemu-chain-undo.c undoes that, disk-qemu-commit.c merges an
+ * overlay into its base for the undo, disk-qemu-chain-revert.c goes back.
  */
 #ifndef XLSNAP_DISK_QEMU_CHAIN_H
 #define XLSNAP_DISK_QEMU_CHAIN_H
@@ -16,6 +16,10 @@ const char *chain_frozen(const struct disk *disk);
 /* Is the file of that name this one? */
 bool chain_name_is(const char *path, const struct file_id *id);
 bool chain_name_exists(const char *path);
+/* The overlay's name while it is made, and an external one's until the switch. */
+char *chain_temporary(const struct op *op, const struct disk *disk);
+/* Does QEMU write to our overlay? */
+bool chain_switched(const struct op *op, const struct disk *disk);
 /* Refuses a disk beside which nothing can be made. */
 int chain_check_place(const struct disk *disk, struct xlsnap_error *err);
 /*
@@ -25,6 +29,11 @@ int chain_check_place(const struct disk *disk, struct xlsnap_error *err);
 int chain_make_overlay(const struct disk *disk, const char *file,
                        const char *base, const char *like,
                        struct xlsnap_error *err);
+
+/* ---- disk-qemu-chain-undo.c ---- */
+
+qemu_disk_fn chain_external_rescue, chain_overlay_rescue, chain_remove_live;
+qemu_disk_fn chain_external_remove_offline, chain_overlay_remove_offline;
 
 /* ---- disk-qemu-commit.c ---- */
 

@@ -209,12 +209,18 @@ char *disk_file_target(const struct op *op, const struct disk *disk)
     return file_absolute(joined);
 }
 
+char *disk_temporary_beside(const struct op *op, const struct disk *disk,
+                            const char *beside)
+{
+    cleanup_free char *dir = file_dir_of(beside);
+
+    return xasprintf("%s/.xl-snapshot.%s.%s", dir, op->pending.token,
+                     disk->vdev);
+}
+
 char *disk_temporary(const struct op *op, const struct disk *disk)
 {
-    cleanup_free char *dir_copy = xstrdup(disk->path);
-
-    return xasprintf("%s/.xl-snapshot.%s.%s", dirname(dir_copy),
-                     op->pending.token, disk->vdev);
+    return disk_temporary_beside(op, disk, disk->path);
 }
 
 char *disk_group_names(const struct disk_group *group)

@@ -181,9 +181,12 @@ int disk_check_target(const struct op *op, const struct disk *disk,
  */
 char *disk_file_target(const struct op *op, const struct disk *disk);
 /*
- * A name in the disk's directory that was never used before and only this
+ * A name in the directory of `beside` that was never used before and only this
  * operation knows: ".xl-snapshot.TOKEN.VDEV".  To be freed.
  */
+char *disk_temporary_beside(const struct op *op, const struct disk *disk,
+                            const char *beside);
+/* The same in the disk's directory. */
 char *disk_temporary(const struct op *op, const struct disk *disk);
 /* "xvda, xvdb", to be freed. */
 char *disk_group_names(const struct disk_group *group);

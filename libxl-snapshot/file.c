@@ -140,8 +140,7 @@ int file_pwrite_all(int fd, const void *data, size_t len, off_t at)
     return 0;
 }
 
-/* The directory part of a path; to be freed. */
-static char *file_dir_of(const char *path)
+char *file_dir_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
@@ -150,6 +149,16 @@ static char *file_dir_of(const char *path)
     if (slash == path)
         return xstrdup("/");
     return xasprintf("%.*s", (int)(slash - path), path);
+}
+
+bool file_same_dir(const char *a, const char *b)
+{
+    cleanup_free char *dir_a = file_dir_of(a), *dir_b = file_dir_of(b);
+    struct xlsnap_error ignored = { 0 };
+    struct file_id id_a, id_b;
+
+    return !file_id(dir_a, &id_a, &ignored) &&
+           !file_id(dir_b, &id_b, &ignored) && file_id_equal(&id_a, &id_b);
 }
 
 int file_fsync_dir_of(const char *path, struct xlsnap_error *err)

@@ -60,6 +60,10 @@ int file_rename_new(const char *from, const char *to, struct xlsnap_error *err);
 /* Unlinks durably; absence is success. */
 int file_unlink(const char *path, struct xlsnap_error *err);
 int file_fsync_dir_of(const char *path, struct xlsnap_error *err);
+/* The directory part of a path; to be freed. */
+char *file_dir_of(const char *path);
+/* Are both in the same directory, whatever it is called? */
+bool file_same_dir(const char *a, const char *b);
 
 /*
  * Makes directory `path` with its missing parents, 0700 each and fsynced.

@@ -8,7 +8,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 
 #include "file.h"
@@ -426,14 +425,8 @@ int vhd_check_visible(const char *path, struct xlsnap_error *err)
 /* The directory may go by another name, the file not: links have many. */
 static bool same_name(const char *a, const char *b)
 {
-    cleanup_free char *copy_a = xstrdup(a), *copy_b = xstrdup(b);
-    struct xlsnap_error ignored = { 0 };
-    struct file_id id_a, id_b;
-
     return a[0] == '/' && !strcmp(strrchr(a, '/'), strrchr(b, '/')) &&
-           !file_id(dirname(copy_a), &id_a, &ignored) &&
-           !file_id(dirname(copy_b), &id_b, &ignored) &&
-           file_id_equal(&id_a, &id_b);
+           file_same_dir(a, b);
 }
 
 int vhd_check_parent(const char *path, const char *parent,

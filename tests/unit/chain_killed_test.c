@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * disk-qemu.c and disk-qemu-chain.c with a real QEMU, when the tool was killed
+ * disk-qemu.c and disk-qemu-chain-undo.c with a real QEMU, when the tool was killed
  * in a snapshot or in the undo of one: what the guard and recover do.
  */
 #include "live_testing.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * disk-qemu-chain.c: going back to external snapshots and overlays, of real
+ * disk-qemu-chain-revert.c: going back to external snapshots and overlays, of real
  * images.
  */
 #include "chain_testing.h"

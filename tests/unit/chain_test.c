@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * disk-qemu-chain.c: the undo of external snapshots and overlays when no
+ * disk-qemu-chain-undo.c: the undo of external snapshots and overlays when no
  * domain runs, from every state in which a crash can leave the files.
  */
 #include "chain_testing.h"
