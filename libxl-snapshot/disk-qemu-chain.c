@@ -379,9 +379,11 @@ static int external_settle(struct op *op, struct disk *disk,
                            struct xlsnap_error *err)
 {
     cleanup_free char *tmp = disk_temporary(op, disk);
-    int rc = file_rename_new(tmp, disk->path, err);
 
-    return rc ? rc : chain_prove_switched(op, disk, err);
+    if (file_rename_noreplace(tmp, disk->path))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot rename '%s' to '%s'", tmp, disk->path);
+    return chain_prove_switched(op, disk, err);
 }
 
 static int overlay_settle(struct op *op, struct disk *disk,

@@ -84,6 +84,7 @@ static int internal_prove_image(const struct op *op, struct disk *disk,
                                 struct xlsnap_error *err)
 {
     const struct json *data = json_path(image, "format-specific", "data", NULL);
+    const char *below = json_get_string(image, "backing-filename");
     const char *id;
     int count;
 
@@ -98,11 +99,20 @@ static int internal_prove_image(const struct op *op, struct disk *disk,
                            "bitmap --remove')",
                            disk->source);
     id = qemu_img_find_id(image, op->snap.name, &count);
+    if (!id && count)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' has more than one snapshot named '%s'",
+                           disk->source, op->snap.name);
+    /* An external snapshot since has left it with the frozen file. */
+    if (!id && below)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' has no snapshot named '%s'; it may be in what "
+                           "is below it, '%s'",
+                           disk->source, op->snap.name, below);
     if (!id)
         return xlsnap_fail(err, XLSNAP_REFUSED,
-                           count ? "'%s' has more than one snapshot named '%s'"
-                                 : "'%s' has no snapshot named '%s'",
-                           disk->source, op->snap.name);
+                           "'%s' has no snapshot named '%s'", disk->source,
+                           op->snap.name);
     free(disk->tag);
     disk->tag = xstrdup(id);
     return 0;

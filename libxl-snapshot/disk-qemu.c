@@ -141,6 +141,25 @@ static int qemu_create(struct op *op, struct disk_group *group,
                             QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
 }
 
+/* The names that were changed, durable: one fsync for each directory. */
+static int qemu_sync_names(const struct disk_group *group,
+                           struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < group->n && !rc; i++) {
+        const struct disk *disk = group->disks[i];
+        bool synced = disk->method != XLSNAP_METHOD_EXTERNAL;
+
+        for (size_t j = 0; j < i && !synced; j++)
+            synced = group->disks[j]->method == XLSNAP_METHOD_EXTERNAL &&
+                     file_same_dir(group->disks[j]->path, disk->path);
+        if (!synced)
+            rc = file_fsync_dir_of(disk->path, err);
+    }
+    return rc;
+}
+
 static int qemu_settle(struct op *op, struct disk_group *group,
                        struct xlsnap_error *err)
 {
@@ -152,7 +171,7 @@ static int qemu_settle(struct op *op, struct disk_group *group,
         if (!rc)
             rc = steps_disk_done(op, "disk-settle", group->disks[i], err);
     }
-    return rc;
+    return rc ? rc : qemu_sync_names(group, err);
 }
 
 /*

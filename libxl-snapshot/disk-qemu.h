@@ -23,7 +23,9 @@ struct qemu_method {
     /* The disk's action in the transaction. */
     void (*action)(const struct op *op, const struct disk *disk,
                    struct json_writer *w);
-    qemu_disk_fn *settle;         /* as in struct disk_driver; NULL: nothing */
+    /* As in struct disk_driver; NULL: nothing.  The fsync of the directory is
+     * the driver's, once for all disks in it. */
+    qemu_disk_fn *settle;
     qemu_disk_fn *rescue;         /* the domain runs; NULL: nothing */
     qemu_disk_fn *remove_live;    /* the domain runs, on these disks */
     qemu_disk_fn *remove_offline; /* nobody has them open */

@@ -175,7 +175,7 @@ int file_fsync_dir_of(const char *path, struct xlsnap_error *err)
 
 /* rename(2) that does not replace.  Where the file system cannot: link(2),
  * which does not either. */
-static int file_rename_noreplace(const char *from, const char *to)
+int file_rename_noreplace(const char *from, const char *to)
 {
     int errnum;
 

@@ -55,6 +55,8 @@ int file_write_durable(const char *path, const void *data, size_t len,
 int file_copy_attributes(const char *from, const char *to,
                          struct xlsnap_error *err);
 
+/* As rename(2), errno too, but replaces nothing (EEXIST). */
+int file_rename_noreplace(const char *from, const char *to);
 /* Renames durably: no replacing of `to` (errnum EEXIST), directory fsync. */
 int file_rename_new(const char *from, const char *to, struct xlsnap_error *err);
 /* Unlinks durably; absence is success. */

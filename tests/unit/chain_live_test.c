@@ -99,6 +99,44 @@ static void two_disks_switch_together(void **state)
     assert_filled("b-s1.qcow2", BEFORE);
 }
 
+static int syncs_of_directories;
+
+int fsync(int fd)
+{
+    struct stat st;
+
+    syncs_of_directories += !fstat(fd, &st) && S_ISDIR(st.st_mode);
+    return syscall(SYS_fsync, fd);
+}
+
+/* Each costs the guest some ms of its pause. */
+static void assert_one_sync_a_directory(const char *b, const char *b_target,
+                                        int directories)
+{
+    struct xlsnap_error err = { 0 };
+
+    make_full_image(b);
+    use_external();
+    use_for(XLSNAP_METHOD_EXTERNAL, b, b_target);
+    start_qemu("a.qcow2", b);
+    begin_create();
+    ok(disk_qemu.create(&op, now, &err), &err);
+    syncs_of_directories = 0;
+    ok(disk_qemu.settle(&op, now, &err), &err);
+    assert_int_equal(syncs_of_directories, directories);
+}
+
+static void names_in_one_directory_are_synced_once(void **state)
+{
+    assert_one_sync_a_directory("b.qcow2", "b-s1.qcow2", 1);
+}
+
+static void names_in_two_directories_are_synced_each(void **state)
+{
+    assert_int_equal(mkdir("sub", 0700), 0);
+    assert_one_sync_a_directory("sub/b.qcow2", "sub/b-s1.qcow2", 2);
+}
+
 /* On the overlay of the first, as of any qcow2. */
 static void a_second_snapshot_is_made_of_the_first(void **state)
 {
@@ -235,6 +273,8 @@ int main(void)
         LIVE_TEST(an_external_snapshot_is_made),
         LIVE_TEST(an_overlay_is_made),
         LIVE_TEST(two_disks_switch_together),
+        LIVE_TEST(names_in_one_directory_are_synced_once),
+        LIVE_TEST(names_in_two_directories_are_synced_each),
         LIVE_TEST(a_second_snapshot_is_made_of_the_first),
         LIVE_TEST(an_external_snapshot_is_undone),
         LIVE_TEST(after_an_undo_the_guest_goes_on),

@@ -102,6 +102,16 @@ static void a_missing_snapshot_is_refused(void **state)
     assert_not_proved("disk 'xvda': 'a.qcow2' has no snapshot named 's1'");
 }
 
+static void a_missing_snapshot_may_be_in_what_is_below(void **state)
+{
+    make_image("b.qcow2");
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
+        "b.qcow2", "a.qcow2");
+    use("a.qcow2");
+    assert_not_proved("disk 'xvda': 'a.qcow2' has no snapshot named 's1'; it "
+                      "may be in what is below it, 'b.qcow2'");
+}
+
 static void a_tag_that_is_there_twice_is_refused(void **state)
 {
     make_image("a.qcow2");
@@ -472,6 +482,7 @@ int main(void)
         TEST(no_character_of_a_name_means_anything),
         TEST(a_snapshot_is_proved),
         TEST(a_missing_snapshot_is_refused),
+        TEST(a_missing_snapshot_may_be_in_what_is_below),
         TEST(a_tag_that_is_there_twice_is_refused),
         TEST(a_missing_backing_file_is_refused),
         TEST(a_missing_image_is_refused),

@@ -91,14 +91,19 @@ assert_refused()
     for letter in "${more[@]}"; do
         qemu-img snapshot -U -l "$disk_dir/$letter.qcow2" | grep -q ' all '
     done
+    snap revert "$guest" name=all
+    assert_status 0
+    assert_scanned
     snapshot all-external --external -f
     [ "$(find "$disk_dir" -name '*-all-external.qcow2' | wc -l)" = 24 ]
     assert_sound
     snap revert "$guest" name=all-external
     assert_status 0
     assert_scanned
-    snap revert "$guest" name=all
-    assert_status 0
-    assert_scanned
     assert_monitored
+    # The tags are in the frozen files.
+    snap revert "$guest" name=all
+    assert_status 4
+    assert_says "'$disk_a' has no snapshot named 'all'; it may be in what is below it, 'a-all-external.qcow2'"
+    assert_scanned
 }
