@@ -56,15 +56,17 @@ static bool qemu_entry_is_named(const struct json *entry,
 
 /*
  * Is it our disk, by its device?  xen-block's property "vdev" always has a
- * partition's number, 0 for a whole disk (xen_block_get_vdev).
+ * partition's number, 0 for a whole disk (xen_block_get_vdev).  *broken is set
+ * if QEMU does not answer; an error that it answers is a device of another kind.
  */
 static bool qemu_entry_is_device(struct op *op, const struct json *entry,
-                                 const struct disk *disk)
+                                 const struct disk *disk,
+                                 struct xlsnap_error *broken)
 {
     const char *qdev = json_get_string(entry, "qdev"), *vdev;
     struct json_writer *w;
     cleanup_free char *arguments = NULL;
-    struct xlsnap_error other = { 0 }; /* a device of another kind */
+    struct xlsnap_error failed = { 0 };
     struct json *reply = NULL;
     size_t len = strlen(disk->vdev);
     bool is = false;
@@ -78,11 +80,13 @@ static bool qemu_entry_is_device(struct op *op, const struct json *entry,
     json_close_object(w);
     arguments = json_writer_finish(w);
     if (!qmp_command(op->qmp, "qom-get", arguments, QMP_TIMEOUT_MS, &reply,
-                     &other)) {
+                     &failed)) {
         vdev = json_string(qmp_result(reply));
         is = vdev && !strncmp(vdev, disk->vdev, len) &&
              (!vdev[len] || (!isdigit((unsigned char)vdev[len - 1]) &&
                              !strcmp(vdev + len, "0")));
+    } else if (failed.errnum && !broken->code) {
+        *broken = failed;
     }
     json_free(reply);
     return is;
@@ -91,7 +95,7 @@ static bool qemu_entry_is_device(struct op *op, const struct json *entry,
 /* The "inserted" of the only such entry; *n_r: how many there are. */
 static const struct json *qemu_pick(struct op *op, const struct json *blocks,
                                     const struct disk *disk, bool by_name,
-                                    size_t *n_r)
+                                    size_t *n_r, struct xlsnap_error *broken)
 {
     const struct json *found = NULL;
 
@@ -100,7 +104,7 @@ static const struct json *qemu_pick(struct op *op, const struct json *blocks,
         const struct json *entry = json_array_at(blocks, i);
 
         if (by_name ? qemu_entry_is_named(entry, disk)
-                    : qemu_entry_is_device(op, entry, disk)) {
+                    : qemu_entry_is_device(op, entry, disk, broken)) {
             found = json_get(entry, "inserted");
             ++*n_r;
         }
@@ -112,16 +116,21 @@ const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                                   const struct disk *disk,
                                   struct xlsnap_error *err)
 {
+    struct xlsnap_error broken = { 0 };
     size_t n;
-    const struct json *found = qemu_pick(op, blocks, disk, true, &n);
+    const struct json *found = qemu_pick(op, blocks, disk, true, &n, &broken);
 
     if (!n)
-        found = qemu_pick(op, blocks, disk, false, &n);
-    if (!found)
+        found = qemu_pick(op, blocks, disk, false, &n, &broken);
+    if (broken.code) {
+        *err = broken;
+        found = NULL;
+    } else if (!found) {
         xlsnap_fail(err, XLSNAP_REFUSED,
                     n ? "disk '%s': QEMU has '%s' open more than once"
                       : "disk '%s': QEMU does not serve '%s'",
                     disk->vdev, disk->source);
+    }
     return found;
 }
 

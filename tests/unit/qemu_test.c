@@ -4,6 +4,10 @@
  */
 #include "qemu_testing.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
 /* ---- query-block ---- */
 
 /* An entry of query-block for a disk of PV: no device, an image. */
@@ -132,6 +136,53 @@ static bool entry_has_tag(const char *snapshots, const char *name)
 
     json_free(v);
     return has;
+}
+
+/* A monitor that answers no command but the first, and leaves at the next. */
+static void leaving_monitor(int listener)
+{
+    static const char greeting[] =
+        "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, "
+        "\"major\": 7}, \"package\": \"\"}, \"capabilities\": []}}\r\n";
+    static const char done[] = "{\"return\": {}, \"id\": 1}\r\n";
+    char command[4096];
+    int fd = accept(listener, NULL, NULL);
+    bool ok = write(fd, greeting, strlen(greeting)) > 0 &&
+              read(fd, command, sizeof(command)) > 0 &&
+              write(fd, done, strlen(done)) > 0 &&
+              read(fd, command, sizeof(command)) > 0;
+
+    _exit(!ok);
+}
+
+/* What is asked of QEMU gets no answer: that it does not serve the disk is not
+ * known. */
+static void a_qemu_that_leaves_is_told_as_such(void **state)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "monitor" };
+    struct disk disk = { .vdev = (char *)"xvda", .source = (char *)"/a.qcow2" };
+    cleanup_free char *one = entry("#block1", ""), *two = entry("#block2", "");
+    cleanup_free char *text = xasprintf("[%s, %s]", one, two);
+    struct json *blocks = parse(text);
+    struct xlsnap_error err = { 0 };
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0), status;
+    pid_t pid;
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    pid = fork();
+    if (pid == 0)
+        leaving_monitor(listener);
+    assert_int_equal(qmp_connect("monitor", 10000, &op.qmp, &err), 0);
+    assert_null(qemu_find_node(&op, blocks, &disk, &err));
+    assert_string_equal(err.msg, "QMP command 'qom-get' on 'monitor' got no "
+                                 "answer: Connection reset by peer");
+    qmp_close(op.qmp);
+    op.qmp = NULL;
+    json_free(blocks);
+    close(listener);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static void tags_of_a_node_are_found(void **state)
@@ -297,6 +348,7 @@ int main(void)
         TEST(a_disk_that_qemu_does_not_serve_is_refused),
         TEST(a_disk_that_qemu_has_twice_is_refused),
         TEST(a_reply_of_another_shape_is_refused),
+        TEST(a_qemu_that_leaves_is_told_as_such),
         TEST(tags_of_a_node_are_found),
         TEST(the_id_of_a_tag_is_found),
         TEST(a_tag_that_is_there_twice_has_no_id),
