@@ -83,22 +83,6 @@ int copy_check_space(const struct disk_group *group, size_t i, uint64_t besides,
                        copy_mib(have));
 }
 
-int copy_check_vhd(const struct disk *disk, const char *path, int fd,
-                   struct xlsnap_error *err)
-{
-    enum vhd_kind kind = copy_vhd_kind(fd);
-
-    if (disk->format != LIBXL_DISK_FORMAT_VHD || kind == VHD_FIXED ||
-        kind == VHD_DYNAMIC)
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       kind == VHD_DIFFERENCING
-                           ? "'%s' is a differencing VHD, of which QEMU does "
-                             "not read what is in the parent"
-                           : "'%s' is no VHD, or a damaged one",
-                       path);
-}
-
 int copy_make_empty(const char *path, struct xlsnap_error *err)
 {
     int fd =

@@ -62,7 +62,7 @@ static int prove_format(const struct disk *disk, int fd,
 
     if (disk->format == LIBXL_DISK_FORMAT_RAW)
         return 0;
-    rc = copy_check_vhd(disk, disk->target, fd, err);
+    rc = disk_check_vhd(disk, disk->target, fd, err);
     if (rc)
         return rc;
     rc = qemu_img_info(disk->target, qemu_format(disk->format), &root, &image,

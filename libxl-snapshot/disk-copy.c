@@ -222,7 +222,7 @@ static int check_file(struct op *op, struct disk *disk, struct copy_plan *plan,
                       struct xlsnap_error *err)
 {
     cleanup_close int fd = open_known(disk->path, O_RDONLY, &disk->id, err);
-    int rc = fd < 0 ? -err->code : copy_check_vhd(disk, disk->source, fd, err);
+    int rc = fd < 0 ? -err->code : disk_check_vhd(disk, disk->source, fd, err);
 
     plan->dir = file_dir_of(disk->target);
     if (!rc)

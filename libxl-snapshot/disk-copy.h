@@ -34,10 +34,6 @@ int copy_check_space(const struct disk_group *group, size_t i, uint64_t besides,
                      struct xlsnap_error *err);
 uint64_t copy_free_in(const char *dir);      /* bytes */
 unsigned long long copy_mib(uint64_t bytes); /* rounded up, for messages */
-/* Refuses what is no VHD, or one that QEMU does not read aright; at `path` is
- * the open file.  Any other format is fine. */
-int copy_check_vhd(const struct disk *disk, const char *path, int fd,
-                   struct xlsnap_error *err);
 /* A new empty file, nobody else's, open for writing.  -1 and err. */
 int copy_make_empty(const char *path, struct xlsnap_error *err);
 

@@ -165,6 +165,23 @@ static int check_image(struct op *op, const struct disk *disk,
     return chain_is_external(disk) ? check_backing_name(disk, image, err) : 0;
 }
 
+/* A VHD that QEMU reads wrong is not made the base of anything. */
+static int check_vhd(const struct disk *disk, struct xlsnap_error *err)
+{
+    cleanup_close int fd = -1;
+
+    if (disk->format != LIBXL_DISK_FORMAT_VHD || disk->id.block)
+        return 0;
+    fd = open(disk->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "disk '%s': cannot read '%s'", disk->vdev,
+                                 disk->path);
+    if (disk_check_vhd(disk, disk->source, fd, err))
+        return xlsnap_prefix(err, "disk '%s'", disk->vdev);
+    return 0;
+}
+
 static int chain_check(struct op *op, struct disk *disk,
                        const struct json *inserted, struct xlsnap_error *err)
 {
@@ -186,6 +203,8 @@ static int chain_check(struct op *op, struct disk *disk,
         rc = chain_check_place(disk, err);
     if (!rc)
         rc = check_image(op, disk, json_get(inserted, "image"), err);
+    if (!rc)
+        rc = check_vhd(disk, err);
     disk->virtual_size =
         json_get_int(json_get(inserted, "image"), "virtual-size", 0);
     if (!rc && !disk->virtual_size)

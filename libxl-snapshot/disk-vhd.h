@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* VHD images that tapdisk serves: what the two files of this driver share. */
+/* VHD images that tapdisk serves: what the files of this driver share. */
 #ifndef XLSNAP_DISK_VHD_H
 #define XLSNAP_DISK_VHD_H
 

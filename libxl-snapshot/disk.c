@@ -9,6 +9,7 @@
 
 #include <libgen.h>
 
+#include "copy.h"
 #include "op.h"
 #include "util.h"
 
@@ -207,6 +208,24 @@ char *disk_file_target(const struct op *op, const struct disk *disk)
     joined = xasprintf("%s/%.*s-%s%s", dir, (int)(dot - base), base,
                        op->snap.name, dot);
     return file_absolute(joined);
+}
+
+int disk_check_vhd(const struct disk *disk, const char *path, int fd,
+                   struct xlsnap_error *err)
+{
+    enum vhd_kind kind;
+
+    if (disk->format != LIBXL_DISK_FORMAT_VHD)
+        return 0;
+    kind = copy_vhd_kind(fd);
+    if (kind == VHD_FIXED || kind == VHD_DYNAMIC)
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       kind == VHD_DIFFERENCING
+                           ? "'%s' is a differencing VHD, of which QEMU does "
+                             "not read what is in the parent"
+                           : "'%s' is no VHD, or a damaged one",
+                       path);
 }
 
 char *disk_temporary_beside(const struct op *op, const struct disk *disk,

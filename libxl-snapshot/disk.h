@@ -33,7 +33,7 @@ struct disk {
     /* Where an external snapshot goes.  As asked for, or NULL, until the
      * driver's check has made it what snapshot.cfg shall say. */
     char *target;
-    uint64_t size;         /* LVM: bytes for copies; 0: default */
+    uint64_t size; /* LVM: bytes of the store, 0: default; a copy: its length */
     unsigned size_percent; /* LVM: the same as % of the origin; 0: not given */
     /*
      * What prepare or create has made and recovery could not tell by its name
@@ -106,7 +106,7 @@ struct disk_driver {
     /* ---- revert ---- */
     /* The snapshot is there, whole, and can be gone back to; read only. */
     disk_fn *prove;
-    /* Refuses while something else than a process (which disk.c sees itself)
+    /* Refuses while something else than a process (which disk-users.c sees)
      * has a disk open: the kernel, say.  NULL: nothing can. */
     disk_fn *unused;
     /* Nobody uses the disk now: go back.  Idempotent. */
@@ -180,6 +180,12 @@ int disk_check_target(const struct op *op, const struct disk *disk,
  * by default beside it, STEM-NAME.EXT.  To be freed.
  */
 char *disk_file_target(const struct op *op, const struct disk *disk);
+/*
+ * Refuses what is no VHD, or a differencing one, whose parent QEMU ignores (its
+ * block/vpc.c); at `path` is the open file.  Any other format is fine.
+ */
+int disk_check_vhd(const struct disk *disk, const char *path, int fd,
+                   struct xlsnap_error *err);
 /*
  * A name in the directory of `beside` that was never used before and only this
  * operation knows: ".xl-snapshot.TOKEN.VDEV".  To be freed.

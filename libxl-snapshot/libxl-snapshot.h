@@ -12,7 +12,8 @@
  *
  *     struct xlsnap_error err = { 0 };
  *     struct xlsnap *xs;
- *     struct xlsnap_settings settings = { .helper = "/usr/sbin/xl-snapshot" };
+ *     struct xlsnap_settings settings = { .logger = logger,
+ *         .helper = "/usr/sbin/xl-snapshot", .cancel_fd = -1 };
  *
  *     if (xlsnap_open(&settings, &xs, &err))
  *         die("%s", err.msg);
@@ -78,9 +79,10 @@ enum xlsnap_compress {
 struct xlsnap_disk {
     char *vdev; /* as in the domain's config: xvda, hda, sdb1... */
     enum xlsnap_method method;
-    char *format;          /* raw, qcow, qcow2, vhd, qed (libxl_disk_format) */
-    char *target;          /* where an external snapshot goes */
-    uint64_t size;         /* LVM: bytes of copy-on-write space; 0: default */
+    char *format;  /* raw, qcow, qcow2, vhd, qed (libxl_disk_format) */
+    char *target;  /* where an external snapshot goes */
+    uint64_t size; /* LVM: bytes of copy-on-write space, 0: default; of a copy
+                    * that was made, its length */
     unsigned size_percent; /* LVM: the same as % of the origin; 0: not given */
     char *source;          /* the disk's own path; filled in by create */
     char *source_format;   /* of the file there; NULL: ->format.  Filled in by

@@ -24,6 +24,13 @@ static xentoollog_level log_level(const struct cli *cli)
     return cli->verbose ? XTL_VERBOSE : XTL_NOTICE;
 }
 
+/* Progress that comes as a message is a line now and then, of what may take
+ * minutes while the guest waits. */
+static bool log_shows(const struct cli *cli, xentoollog_level level)
+{
+    return level == XTL_PROGRESS ? !cli->quiet : level >= log_level(cli);
+}
+
 static bool log_wants_progress(const struct cli *cli)
 {
     return !cli->quiet && (cli->progress_cr || isatty(2));
@@ -66,7 +73,7 @@ static void log_vmessage(struct xentoollog_logger *logger,
 {
     struct log *log = (struct log *)logger;
 
-    if (level < log_level(log->cli) || !log_ready(100))
+    if (!log_shows(log->cli, level) || !log_ready(100))
         return;
     log_clear_line(log);
     log_time(log);

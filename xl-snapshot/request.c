@@ -184,12 +184,13 @@ static int request_check_keys(const struct xlsnap_snapshot *s,
                            keys[i]);
     }
     for (size_t i = 0; i < s->n_disks; i++) {
-        if (!s->disks[i].source)
+        if (!s->disks[i].source && !s->disks[i].source_format)
             continue;
         where = origin_text(origin, "disks");
         return xlsnap_fail(err, XLSNAP_INVALID,
-                           "%sdisk '%s': source= belongs to snapshot.cfg only",
-                           where, s->disks[i].vdev);
+                           "%sdisk '%s': %s= belongs to snapshot.cfg only",
+                           where, s->disks[i].vdev,
+                           s->disks[i].source ? "source" : "source_format");
     }
     return 0;
 }

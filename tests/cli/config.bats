@@ -194,6 +194,8 @@ file: unexpected \$end, expecting ']'"
     refused 2 "web1.cfg:2: disk 'xvdb': source= belongs to snapshot.cfg only"
     xl_snapshot create web1 'disks=[ "vdev=xvdb,source=/x" ]'
     refused 2 "disk 'xvdb': source= belongs to snapshot.cfg only"
+    xl_snapshot create web1 'disks=[ "vdev=xvdb,source_format=raw" ]'
+    refused 2 "disk 'xvdb': source_format= belongs to snapshot.cfg only"
     config 'domain = "web1"' "uuid = '$uuid'" "memory_digest = '$digest'"
     xl_snapshot create web1.cfg
     refused 2 "'web1.cfg' is the snapshot.cfg of a snapshot that exists; \

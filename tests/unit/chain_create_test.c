@@ -108,6 +108,22 @@ static void the_disk_itself_is_no_target(void **state)
     assert_refused(SIZE, "a.qcow2' is disk 'xvda' or its target, too");
 }
 
+static void a_vhd_that_qemu_reads_wrong_is_refused(void **state)
+{
+    int fd;
+
+    use_a(XLSNAP_METHOD_OVERLAY, "t.qcow2");
+    op.disks[0].format = LIBXL_DISK_FORMAT_VHD;
+    assert_refused(SIZE, "a.qcow2' is no VHD, or a damaged one");
+    RUN("qemu-img", "create", "-q", "-f", "vpc", "a.qcow2", "1M");
+    assert_checked(SIZE);
+    fd = open("a.qcow2", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "\4", 1, 63), 1); /* the type */
+    close(fd);
+    assert_refused(SIZE, "a.qcow2' is a differencing VHD, of which QEMU does "
+                         "not read what is in the parent");
+}
+
 static void a_target_in_a_missing_directory_is_refused(void **state)
 {
     use_a(XLSNAP_METHOD_EXTERNAL, "missing/t.qcow2");
@@ -544,6 +560,7 @@ int main(void)
         TEST(an_existing_target_is_refused),
         TEST(a_target_that_is_a_link_to_nowhere_is_refused),
         TEST(the_disk_itself_is_no_target),
+        TEST(a_vhd_that_qemu_reads_wrong_is_refused),
         TEST(a_target_in_a_missing_directory_is_refused),
         TEST(a_target_below_a_file_is_refused),
         TEST(a_directory_that_cannot_be_written_is_refused),

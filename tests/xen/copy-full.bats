@@ -99,6 +99,7 @@ assert_refused()
     snap create -f "$guest" name=full
     assert_status 0
     [[ $stderr == *"disk 'xvda': the guest will stand still while 3"?" MiB are copied to '$fs/a-full.raw' (no shared blocks: the file system cannot do that"* ]]
+    assert_told "disk 'xvda': 3? of 3? MiB, 100%"
     assert_sound
     assert_only a-full.raw b-full.raw
     # Its holes are holes.

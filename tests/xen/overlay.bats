@@ -82,6 +82,16 @@ frozen_sums()
     assert_sound
 }
 
+@test "a differencing VHD is refused" {
+    # The type in the first footer: 4; 3 is dynamic.
+    printf '\4' | dd of="$disk_b" bs=1 seek=63 conv=notrunc,nocreat status=none
+    snap create "$guest" name=no "$overlays"
+    printf '\3' | dd of="$disk_b" bs=1 seek=63 conv=notrunc,nocreat status=none
+    assert_status 4
+    assert_says "disk 'xvdb': '$disk_b' is a differencing VHD, of which QEMU does not read what is in the parent"
+    assert_sound
+}
+
 @test "each step that fails is undone: the guest runs on its own files" {
     local step
 
