@@ -428,7 +428,7 @@ static int copy_sync(struct op *op, struct disk_group *group,
 static int remove_disk(struct op *op, struct disk *disk,
                        struct xlsnap_error *err)
 {
-    const struct file_id *made = &op->pending.made[disk - op->disks];
+    const struct file_id *made = &op->pending.disks[disk - op->disks].made;
     cleanup_free char *tmp = copy_waiting(op, disk);
     struct stat st;
     int rc;

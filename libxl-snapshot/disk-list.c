@@ -419,8 +419,9 @@ int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
         if (!disk->path)
             disk->path = xstrdup(disk_file(disk->source));
         disk_guess_missing(disk);
-        if (!disk->id.ino && i < op->pending.n_disks && op->pending.ids[i].ino)
-            disk->id.block = op->pending.ids[i].block;
+        if (!disk->id.ino && i < op->pending.n_disks &&
+            op->pending.disks[i].id.ino)
+            disk->id.block = op->pending.disks[i].id.block;
     }
     if (!err->code || err->code == XLSNAP_REFUSED) {
         struct xlsnap_error one = { 0 };
@@ -470,7 +471,7 @@ int disks_check_record(struct op *op, struct xlsnap_error *err)
             size_t i = disk - op->disks;
 
             if (!op->groups[g].driver->moves(disk) &&
-                !pending_is_file(p, disk->source, &p->ids[i]))
+                !pending_is_file(p, disk->source, &p->disks[i].id))
                 return xlsnap_fail(err, XLSNAP_REFUSED,
                                    "disk '%s': '%s' is no longer the file it "
                                    "was; put it back, or drop the record with "
@@ -515,13 +516,13 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
 
         if (disk->method == XLSNAP_METHOD_OVERLAY)
             disk_was(disk, err);
-        disk_recall(op, disk, disk->path, &p->ids[i], &id);
+        disk_recall(op, disk, disk->path, &p->disks[i].id, &id);
         disk->id = id;
         disk_recall(op, disk,
                     disk->method == XLSNAP_METHOD_OVERLAY ? disk->target
                                                           : disk->path,
-                    &p->made[i], &disk->made);
-        disk->node = xstrdup(p->nodes[i]);
+                    &p->disks[i].made, &disk->made);
+        disk->node = xstrdup(p->disks[i].node);
     }
     for (size_t g = 0; g < op->n_groups; g++)
         op->groups[g].touched = true;

@@ -94,7 +94,7 @@ void op_fill_snapshot(struct op *op)
     s->name = xstrdup(p->name);
     s->memory = xstrdup(p->memory);
     for (size_t i = 0; i < p->n_disks; i++)
-        snapshot_copy_disk(xlsnap_snapshot_add_disk(s), &p->disks[i]);
+        snapshot_copy_disk(xlsnap_snapshot_add_disk(s), &p->disks[i].spec);
 }
 
 int op_record(struct op *op, struct disk_group *group, struct xlsnap_error *err)

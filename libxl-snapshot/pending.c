@@ -23,11 +23,10 @@ static void record_put_id(struct json_writer *w, const char *name,
     json_close_object(w);
 }
 
-static void record_put_disk(struct json_writer *w,
-                            const struct xlsnap_disk *disk,
-                            const struct file_id *id,
-                            const struct file_id *made, const char *node)
+static void record_put_disk(struct json_writer *w, const struct pending_disk *p)
 {
+    const struct xlsnap_disk *disk = &p->spec;
+
     json_open_object(w, NULL);
     json_put_string(w, "vdev", disk->vdev);
     json_put_string(w, "method", xlsnap_method_name(disk->method));
@@ -35,9 +34,9 @@ static void record_put_disk(struct json_writer *w,
     json_put_string(w, "source", disk->source);
     json_put_string(w, "source_format", disk->source_format);
     json_put_string(w, "target", disk->target);
-    record_put_id(w, "id", id);
-    record_put_id(w, "made", made);
-    json_put_string(w, "node", node);
+    record_put_id(w, "id", &p->id);
+    record_put_id(w, "made", &p->made);
+    json_put_string(w, "node", p->node);
     json_close_object(w);
 }
 
@@ -69,7 +68,7 @@ static char *record_text(const struct pending *p)
     json_put_int(w, "restored", p->restored);
     json_open_array(w, "disks");
     for (size_t i = 0; i < p->n_disks; i++)
-        record_put_disk(w, &p->disks[i], &p->ids[i], &p->made[i], p->nodes[i]);
+        record_put_disk(w, &p->disks[i]);
     json_close_array(w);
     json_close_object(w);
     return json_writer_finish(w);
@@ -207,10 +206,9 @@ static void record_id(struct record *r, const char *name, struct file_id *id)
     r->bad |= of.bad;
 }
 
-static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
-                            struct file_id *made, char **node,
-                            const struct json *v)
+static bool record_get_disk(struct pending_disk *p, const struct json *v)
 {
+    struct xlsnap_disk *disk = &p->spec;
     struct record r = { .v = v };
     cleanup_free char *method = record_string(&r, "method");
 
@@ -221,9 +219,9 @@ static bool record_get_disk(struct xlsnap_disk *disk, struct file_id *id,
     disk->source = record_string(&r, "source");
     disk->source_format = record_string_or_null(&r, "source_format");
     disk->target = record_string_or_null(&r, "target");
-    record_id(&r, "id", id);
-    record_id(&r, "made", made);
-    *node = record_string_or_null(&r, "node");
+    record_id(&r, "id", &p->id);
+    record_id(&r, "made", &p->made);
+    p->node = record_string_or_null(&r, "node");
     if (r.bad)
         return false;
     /* They become parts of names of files that recovery removes. */
@@ -239,12 +237,8 @@ static bool record_get_disks(struct pending *p, const struct json *disks)
     if (!json_is_array(disks))
         return false;
     p->disks = xcalloc(n, sizeof(*p->disks));
-    p->ids = xcalloc(n, sizeof(*p->ids));
-    p->made = xcalloc(n, sizeof(*p->made));
-    p->nodes = xcalloc(n, sizeof(*p->nodes));
     for (p->n_disks = 0; p->n_disks < n; p->n_disks++)
-        if (!record_get_disk(&p->disks[p->n_disks], &p->ids[p->n_disks],
-                             &p->made[p->n_disks], &p->nodes[p->n_disks],
+        if (!record_get_disk(&p->disks[p->n_disks],
                              json_array_at(disks, p->n_disks))) {
             p->n_disks++; /* to be freed */
             return false;
@@ -359,9 +353,9 @@ static bool record_has_disk(const struct pending *p, size_t i,
                             const struct disk *disk)
 {
     if (!pending_same_boot(p))
-        return !strcmp(p->disks[i].source, disk->source);
-    return disk->id.ino && (file_id_equal(&p->ids[i], &disk->id) ||
-                            file_id_equal(&p->made[i], &disk->id));
+        return !strcmp(p->disks[i].spec.source, disk->source);
+    return disk->id.ino && (file_id_equal(&p->disks[i].id, &disk->id) ||
+                            file_id_equal(&p->disks[i].made, &disk->id));
 }
 
 static bool refuse_if_ours(const struct pending *p, void *user)
@@ -393,13 +387,11 @@ int pending_refuse(struct op *op, const char *name, const char *uuid,
 void pending_set_disks(struct pending *p, const struct op *op)
 {
     p->disks = xcalloc(op->n_disks, sizeof(*p->disks));
-    p->ids = xcalloc(op->n_disks, sizeof(*p->ids));
-    p->made = xcalloc(op->n_disks, sizeof(*p->made));
-    p->nodes = xcalloc(op->n_disks, sizeof(*p->nodes));
     for (size_t i = 0; i < op->n_disks; i++) {
-        snapshot_copy_disk(&p->disks[i], xlsnap_snapshot_find_disk(
-                                             &op->snap, op->disks[i].vdev));
-        p->ids[i] = op->disks[i].id;
+        snapshot_copy_disk(
+            &p->disks[i].spec,
+            xlsnap_snapshot_find_disk(&op->snap, op->disks[i].vdev));
+        p->disks[i].id = op->disks[i].id;
     }
     p->n_disks = op->n_disks;
     pending_update_disks(p, op);
@@ -408,9 +400,9 @@ void pending_set_disks(struct pending *p, const struct op *op)
 void pending_update_disks(struct pending *p, const struct op *op)
 {
     for (size_t i = 0; i < p->n_disks && i < op->n_disks; i++) {
-        p->made[i] = op->disks[i].made;
-        free(p->nodes[i]);
-        p->nodes[i] = xstrdup(op->disks[i].node);
+        p->disks[i].made = op->disks[i].made;
+        free(p->disks[i].node);
+        p->disks[i].node = xstrdup(op->disks[i].node);
     }
 }
 
@@ -430,27 +422,20 @@ void pending_copy(struct pending *dst, const struct pending *src)
     dst->discarded = xstrdup(src->discarded);
     dst->boot_id = xstrdup(src->boot_id);
     dst->disks = xcalloc(src->n_disks, sizeof(*dst->disks));
-    dst->ids = xcalloc(src->n_disks, sizeof(*dst->ids));
-    dst->made = xcalloc(src->n_disks, sizeof(*dst->made));
-    dst->nodes = xcalloc(src->n_disks, sizeof(*dst->nodes));
     for (size_t i = 0; i < src->n_disks; i++) {
-        snapshot_copy_disk(&dst->disks[i], &src->disks[i]);
-        dst->ids[i] = src->ids[i];
-        dst->made[i] = src->made[i];
-        dst->nodes[i] = xstrdup(src->nodes[i]);
+        dst->disks[i] = src->disks[i];
+        snapshot_copy_disk(&dst->disks[i].spec, &src->disks[i].spec);
+        dst->disks[i].node = xstrdup(src->disks[i].node);
     }
 }
 
 void pending_clear(struct pending *p)
 {
     for (size_t i = 0; i < p->n_disks; i++) {
-        snapshot_clear_disk(&p->disks[i]);
-        free(p->nodes[i]);
+        snapshot_clear_disk(&p->disks[i].spec);
+        free(p->disks[i].node);
     }
     free(p->disks);
-    free(p->nodes);
-    free(p->ids);
-    free(p->made);
     free(p->file);
     free(p->operation);
     free(p->domain);

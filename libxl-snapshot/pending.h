@@ -19,6 +19,13 @@
 
 struct op;
 
+struct pending_disk {
+    struct xlsnap_disk spec;
+    struct file_id id;   /* before the operation */
+    struct file_id made; /* what was made for it; ino 0: nothing yet */
+    char *node;          /* QEMU's block node before, or NULL */
+};
+
 struct pending {
     char *file;      /* path of the record; NULL: not written */
     char *operation; /* "create" or "revert" */
@@ -43,10 +50,7 @@ struct pending {
     char *boot_id;     /* of the host; domids mean nothing after its reboot */
     uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */
     uint32_t restored; /* revert: of the domain after; DOMAIN_NONE: not yet */
-    struct xlsnap_disk *disks; /* those that take part */
-    struct file_id *ids;       /* of each, before the operation */
-    struct file_id *made;      /* what was made for each; ino 0: nothing yet */
-    char **nodes;              /* QEMU's block node of each before, or NULL */
+    struct pending_disk *disks; /* those that take part */
     size_t n_disks;
 };
 
@@ -76,9 +80,9 @@ bool pending_is_file(const struct pending *p, const char *path,
                      const struct file_id *id);
 /* Is this still the boot of the host in which the record was written? */
 bool pending_same_boot(const struct pending *p);
-/* Fills ->disks, ->ids and ->made from those of op that take part. */
+/* Fills ->disks from those of op that take part. */
 void pending_set_disks(struct pending *p, const struct op *op);
-/* Brings ->made and ->nodes up to date with op's disks. */
+/* Brings up to date what the drivers change of op's disks. */
 void pending_update_disks(struct pending *p, const struct op *op);
 void pending_copy(struct pending *dst, const struct pending *src);
 void pending_clear(struct pending *p);

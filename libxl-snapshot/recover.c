@@ -366,7 +366,7 @@ static int recover_renew_record(struct op *op, struct xlsnap_error *err)
      * of snapshot.cfg that take part. */
     for (size_t i = 0; i < p->n_disks; i++)
         if (op->disks[i].id.ino)
-            p->ids[i] = op->disks[i].id;
+            p->disks[i].id = op->disks[i].id;
     return pending_write(op->xs, p, err);
 }
 
@@ -411,10 +411,10 @@ static bool recover_revert_untouched(const struct op *op)
     if (!recover_is_same(op) || op->dom.info.paused || op->dom.info.shutdown)
         return false;
     for (size_t i = 0; i < p->n_disks; i++)
-        if (strcmp(p->disks[i].format, "raw") && /* QEMU's */
-            p->disks[i].source[0] == '/' &&      /* not tapdisk's */
+        if (strcmp(p->disks[i].spec.format, "raw") && /* QEMU's */
+            p->disks[i].spec.source[0] == '/' &&      /* not tapdisk's */
             (op->dom.qemu_pid <= 0 ||
-             !file_is_open_in(&p->ids[i], op->dom.qemu_pid)))
+             !file_is_open_in(&p->disks[i].id, op->dom.qemu_pid)))
             return false;
     return true;
 }

@@ -251,8 +251,8 @@ static bool check_record(const struct pending *p, void *user)
     struct disk *disk = user;
 
     assert_int_equal(p->n_disks, 1);
-    assert_true(file_id_equal(&p->ids[0], &disk->id));
-    assert_true(file_id_equal(&p->made[0], &disk->made));
+    assert_true(file_id_equal(&p->disks[0].id, &disk->id));
+    assert_true(file_id_equal(&p->disks[0].made, &disk->made));
     assert_true(disk->made.ino);
     disk->virtual_size = 0; /* a record was found */
     return true;

@@ -224,9 +224,9 @@ static void reboot_host(void)
 
     p->boot_id[0] = p->boot_id[0] == '0' ? '1' : '0';
     for (size_t i = 0; i < p->n_disks; i++) {
-        p->ids[i].dev += 7;
-        if (p->made[i].ino)
-            p->made[i].dev += 7;
+        p->disks[i].id.dev += 7;
+        if (p->disks[i].made.ino)
+            p->disks[i].made.dev += 7;
     }
 }
 
@@ -301,7 +301,7 @@ static void a_record_with_a_disk_left_out_is_told(void **state)
     use_for(XLSNAP_METHOD_INTERNAL, "a.qcow2", "t");
     pending_set_disks(&op.pending, &op);
     store_record();
-    op.pending.disks[0].method = XLSNAP_METHOD_NO;
+    op.pending.disks[0].spec.method = XLSNAP_METHOD_NO;
     assert_int_equal(load_record(&err), -XLSNAP_FAILED);
     assert_string_equal(err.msg, "'state/pending/" UUID ".json' has disks "
                                  "without a method");

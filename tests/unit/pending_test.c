@@ -33,15 +33,16 @@ static void assert_same_string(const char *a, const char *b)
 static void assert_same_disk(const struct pending *a, const struct pending *b,
                              size_t i)
 {
-    assert_string_equal(a->disks[i].vdev, b->disks[i].vdev);
-    assert_string_equal(a->disks[i].format, b->disks[i].format);
-    assert_string_equal(a->disks[i].source, b->disks[i].source);
-    assert_same_string(a->disks[i].source_format, b->disks[i].source_format);
-    assert_same_string(a->disks[i].target, b->disks[i].target);
-    assert_int_equal(a->disks[i].method, b->disks[i].method);
-    assert_true(file_id_equal(&a->ids[i], &b->ids[i]));
-    assert_true(file_id_equal(&a->made[i], &b->made[i]));
-    assert_same_string(a->nodes[i], b->nodes[i]);
+    assert_string_equal(a->disks[i].spec.vdev, b->disks[i].spec.vdev);
+    assert_string_equal(a->disks[i].spec.format, b->disks[i].spec.format);
+    assert_string_equal(a->disks[i].spec.source, b->disks[i].spec.source);
+    assert_same_string(a->disks[i].spec.source_format,
+                       b->disks[i].spec.source_format);
+    assert_same_string(a->disks[i].spec.target, b->disks[i].spec.target);
+    assert_int_equal(a->disks[i].spec.method, b->disks[i].spec.method);
+    assert_true(file_id_equal(&a->disks[i].id, &b->disks[i].id));
+    assert_true(file_id_equal(&a->disks[i].made, &b->disks[i].made));
+    assert_same_string(a->disks[i].node, b->disks[i].node);
 }
 
 static void assert_same(const struct pending *a, const struct pending *b)
@@ -366,7 +367,7 @@ static void missing_disks_are_not_one(void **state)
     struct pending p;
 
     make_small(&p, UUID, "web1");
-    p.ids[0] = (struct file_id){ 0 };
+    p.disks[0].id = (struct file_id){ 0 };
     write_record(&p);
     pending_clear(&p);
     assert_permits(&op, "other", OTHER_UUID);
@@ -443,14 +444,14 @@ static void the_disks_of_an_operation_are_taken_over(void **state)
     pending_set_disks(&p, &op);
     xlsnap_snapshot_clear(&op.snap);
     assert_int_equal(p.n_disks, 1);
-    assert_string_equal(p.disks[0].vdev, "xvdb");
-    assert_string_equal(p.disks[0].source, "/img/b.raw");
-    assert_string_equal(p.disks[0].target, "/img/t.qcow2");
-    assert_string_equal(p.disks[0].format, "qcow2");
-    assert_string_equal(p.disks[0].source_format, "raw");
-    assert_int_equal(p.disks[0].method, XLSNAP_METHOD_OVERLAY);
-    assert_true(file_id_equal(&p.ids[0], &disk.id));
-    assert_int_equal(p.made[0].ino, 0);
+    assert_string_equal(p.disks[0].spec.vdev, "xvdb");
+    assert_string_equal(p.disks[0].spec.source, "/img/b.raw");
+    assert_string_equal(p.disks[0].spec.target, "/img/t.qcow2");
+    assert_string_equal(p.disks[0].spec.format, "qcow2");
+    assert_string_equal(p.disks[0].spec.source_format, "raw");
+    assert_int_equal(p.disks[0].spec.method, XLSNAP_METHOD_OVERLAY);
+    assert_true(file_id_equal(&p.disks[0].id, &disk.id));
+    assert_int_equal(p.disks[0].made.ino, 0);
     assert_string_equal(p.nodes[0], "xvdb-raw");
     pending_clear(&p);
 }
@@ -469,8 +470,8 @@ static void what_was_made_is_brought_up_to_date(void **state)
     disk.id = (struct file_id){ 1, 4, false };
     disk.node = (char *)"xvdb-raw";
     pending_update_disks(&p, &op);
-    assert_true(file_id_equal(&p.made[0], &disk.made));
-    assert_true(file_id_equal(&p.ids[0], &before));
+    assert_true(file_id_equal(&p.disks[0].made, &disk.made));
+    assert_true(file_id_equal(&p.disks[0].id, &before));
     assert_string_equal(p.nodes[0], "xvdb-raw");
     pending_update_disks(&p, &op); /* again: under ASan, nothing is lost */
     assert_string_equal(p.nodes[0], "xvdb-raw");

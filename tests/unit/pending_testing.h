@@ -66,24 +66,22 @@ static inline void make(struct pending *p)
     p->domid = 7;
     p->restored = 32751;
     p->disks = xcalloc(2, sizeof(*p->disks));
-    p->ids = xcalloc(2, sizeof(*p->ids));
-    p->made = xcalloc(2, sizeof(*p->made));
-    p->nodes = xcalloc(2, sizeof(*p->nodes));
     p->n_disks = 2;
-    p->disks[0] = (struct xlsnap_disk){ .vdev = xstrdup("xvda"),
-                                        .method = XLSNAP_METHOD_INTERNAL,
-                                        .format = xstrdup("qcow2"),
-                                        .source = xstrdup("/img/a,b.qcow2") };
-    p->ids[0] = (struct file_id){ .dev = 0xfd00, .ino = UINT64_MAX };
-    p->nodes[0] = xstrdup("xvda-qcow2");
-    p->disks[1] = (struct xlsnap_disk){ .vdev = xstrdup("xvdb"),
-                                        .method = XLSNAP_METHOD_OVERLAY,
-                                        .format = xstrdup("qcow2"),
-                                        .target = xstrdup("/img/b.cow"),
-                                        .source = xstrdup("/dev/vg/b"),
-                                        .source_format = xstrdup("raw") };
-    p->ids[1] = (struct file_id){ .ino = 0x700, .block = true };
-    p->made[1] = (struct file_id){ .dev = 0xfd01, .ino = 4712 };
+    p->disks[0].spec =
+        (struct xlsnap_disk){ .vdev = xstrdup("xvda"),
+                              .method = XLSNAP_METHOD_INTERNAL,
+                              .format = xstrdup("qcow2"),
+                              .source = xstrdup("/img/a,b.qcow2") };
+    p->disks[0].id = (struct file_id){ .dev = 0xfd00, .ino = UINT64_MAX };
+    p->disks[0].node = xstrdup("xvda-qcow2");
+    p->disks[1].spec = (struct xlsnap_disk){ .vdev = xstrdup("xvdb"),
+                                             .method = XLSNAP_METHOD_OVERLAY,
+                                             .format = xstrdup("qcow2"),
+                                             .target = xstrdup("/img/b.cow"),
+                                             .source = xstrdup("/dev/vg/b"),
+                                             .source_format = xstrdup("raw") };
+    p->disks[1].id = (struct file_id){ .ino = 0x700, .block = true };
+    p->disks[1].made = (struct file_id){ .dev = 0xfd01, .ino = 4712 };
 }
 
 /* A short one. */

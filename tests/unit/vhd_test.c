@@ -500,7 +500,7 @@ static void the_frozen_image_is_target_and_the_name_the_childs(void **state)
     assert_files(".", "a-s1.vhd a.vhd");
     assert_is("a-s1.vhd", &disk->id);
     assert_is("a.vhd", &disk->made);
-    assert_true(file_id_equal(&op.pending.made[0], &disk->made));
+    assert_true(file_id_equal(&op.pending.disks[0].made, &disk->made));
     assert_goes_on(&disk->made);
     write_data("a.vhd", AFTER);
     call(disk_vhd.sync);
