@@ -500,6 +500,7 @@ static void create_fill_record(struct op *op)
     p->made_dir = paths_topmost_missing(op->snap.path);
     if (!stat(dir, &st))
         p->dir_ino = st.st_ino;
+    p->memory_place = pending_place(op->snap.memory);
     p->monitor = op->monitor;
     p->paused = op->paused;
     pending_set_disks(p, op);

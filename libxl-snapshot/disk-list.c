@@ -498,6 +498,18 @@ static void disk_was(struct disk *disk, struct xlsnap_error *err)
     disk->path = path;
 }
 
+/* "Not there" would be taken for "removed already". */
+static void disk_out_of_sight(const struct op *op, const struct disk *disk,
+                              struct xlsnap_error *err)
+{
+    memset(err, 0, sizeof(*err));
+    xlsnap_fail(err, XLSNAP_REFUSED,
+                "disk '%s': the directory that '%s' was in is not there (is "
+                "its file system mounted?); put it back, or drop the record "
+                "with 'xl snapshot-recover --abandon %s'",
+                disk->vdev, disk->target, op->pending.domain);
+}
+
 int disks_from_record(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
@@ -523,6 +535,13 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
                                                           : disk->path,
                     &p->disks[i].made, &disk->made);
         disk->node = xstrdup(p->disks[i].node);
+        disk->merging = p->disks[i].merging;
+        disk->merged = p->disks[i].merged;
+        if (p->disks[i].place &&
+            pending_place(p->disks[i].spec.target) != p->disks[i].place) {
+            disk_out_of_sight(op, disk, &one);
+            keep_first(err, &one);
+        }
     }
     for (size_t g = 0; g < op->n_groups; g++)
         op->groups[g].touched = true;

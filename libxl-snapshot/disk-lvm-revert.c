@@ -49,7 +49,7 @@ static void back_wait(const struct lvm_back *b)
 {
     cleanup_free char *tag = NULL;
 
-    if (!b->op->pending.token)
+    if (!b->op->pending.file)
         return;
     tag = lvm_tag(b->op);
     lvm_wait_commands(b->target_arg, tag, LVM_TIMEOUT_MS);

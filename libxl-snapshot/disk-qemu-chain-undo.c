@@ -7,43 +7,52 @@
  */
 #include "disk-qemu-chain.h"
 
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "util.h"
 
 /* ---- rescue ---- */
 
-/* The name goes to whichever file QEMU writes to. */
-int chain_external_rescue(struct op *op, struct disk *disk,
-                          struct xlsnap_error *err)
+static int external_rescue_names(struct op *op, struct disk *disk,
+                                 struct xlsnap_error *err)
 {
     cleanup_free char *tmp = chain_temporary(op, disk);
-    int rc = chain_commit_end(op, disk, err);
 
-    if (chain_switched(op, disk)) {
-        if (chain_name_is(disk->path, &disk->made) ||
-            !chain_name_is(tmp, &disk->made))
-            return rc;
-        if (chain_name_exists(disk->path) &&
-            !chain_name_is(disk->path, &disk->id))
-            return xlsnap_fail(err, XLSNAP_FAILED,
-                               "'%s' is neither of the files it should be; "
-                               "the guest writes to '%s'",
-                               disk->path, tmp);
-        if (rename(tmp, disk->path))
-            return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                     "cannot rename '%s' to '%s'", tmp,
-                                     disk->path);
-        return file_fsync_dir_of(disk->path, err) ? -err->code : rc;
-    }
-    if (chain_name_exists(disk->path) ||
-        !chain_name_is(disk->target, &disk->id))
-        return rc;
-    if (link(disk->target, disk->path))
+    if (!chain_switched(op, disk)) {
+        if (chain_name_exists(disk->path) ||
+            !chain_name_is(disk->target, &disk->id) ||
+            !link(disk->target, disk->path))
+            return 0;
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot link '%s' to '%s'", disk->target,
                                  disk->path);
-    return file_fsync_dir_of(disk->path, err) ? -err->code : rc;
+    }
+    if (chain_name_is(disk->path, &disk->made) ||
+        !chain_name_is(tmp, &disk->made))
+        return 0;
+    if (chain_name_exists(disk->path) && !chain_name_is(disk->path, &disk->id))
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "'%s' is neither of the files it should be; the "
+                           "guest writes to '%s'",
+                           disk->path, tmp);
+    if (rename(tmp, disk->path))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot rename '%s' to '%s'", tmp, disk->path);
+    return 0;
+}
+
+/* The name goes to whichever file QEMU writes to; durably, also if that was
+ * done already by somebody who could not finish. */
+int chain_external_rescue(struct op *op, struct disk *disk,
+                          struct xlsnap_error *err)
+{
+    int rc = chain_commit_end(op, disk, err);
+
+    if (external_rescue_names(op, disk, err) ||
+        file_fsync_dir_of(disk->path, err))
+        return -err->code;
+    return rc;
 }
 
 int chain_overlay_rescue(struct op *op, struct disk *disk,
@@ -72,16 +81,33 @@ static int unlink_ours(const char *path, const struct file_id *id,
     return chain_name_is(path, id) ? file_unlink(path, err) : 0;
 }
 
-/*
- * Before the overlay is merged: from here on it is no surprise that there is
- * something in it, or that its base is the newer one.
- */
-static int chain_mark_merging(struct op *op, struct xlsnap_error *err)
+int chain_note(struct op *op, bool *what, bool value, struct xlsnap_error *err)
 {
-    if (op->pending.no_return)
+    if (*what == value)
         return 0;
-    op->pending.no_return = true;
+    *what = value;
+    pending_update_disks(&op->pending, op);
     return op->pending.file ? pending_write(op->xs, &op->pending, err) : 0;
+}
+
+/* The very QEMU of the snapshot works, and is not on what was made for it: it
+ * has never been, or has merged it. */
+static bool chain_was_left(const struct op *op)
+{
+    return op_is_same_domain(op) && op->dom.qemu_pid > 0 &&
+           !kill(op->dom.qemu_pid, 0);
+}
+
+/*
+ * Is all that is in what was made also in what the guest has?  An external
+ * snapshot's base gets the disk's name only when it is so; an overlay's base
+ * has it all the time, and somebody may have started the guest on it in the
+ * middle of a merge.
+ */
+static bool chain_is_merged(const struct op *op, const struct disk *disk)
+{
+    return disk->merged || (disk->merging && chain_is_external(disk)) ||
+           chain_was_left(op);
 }
 
 /* What a guest wrote after the switch is dropped by no undo. */
@@ -91,7 +117,7 @@ static int chain_check_empty(const struct op *op, const struct disk *disk,
     bool empty = true;
     int rc;
 
-    if (op->pending.no_return || !chain_name_is(overlay, &disk->made))
+    if (chain_is_merged(op, disk) || !chain_name_is(overlay, &disk->made))
         return 0;
     rc = qemu_img_is_empty(overlay, &empty, err);
     if (rc || empty)
@@ -109,7 +135,7 @@ static int overlay_check_newer(const struct op *op, const struct disk *disk,
 {
     struct stat base, overlay;
 
-    if (op->pending.no_return || disk->id.block || stat(disk->path, &base) ||
+    if (disk->merging || stat(disk->path, &base) ||
         stat(disk->target, &overlay) ||
         base.st_mtim.tv_sec < overlay.st_mtim.tv_sec ||
         (base.st_mtim.tv_sec == overlay.st_mtim.tv_sec &&
@@ -123,16 +149,22 @@ static int chain_unmake(struct op *op, struct disk *disk,
                         struct xlsnap_error *err)
 {
     cleanup_free char *tmp = chain_temporary(op, disk);
-    bool external = chain_is_external(disk);
-    int rc;
+    int rc = 0;
 
-    if (external && !chain_name_is(disk->path, &disk->id))
+    if (chain_is_external(disk) && !chain_name_is(disk->path, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
-                           "disk '%s': '%s' is no longer the file it was",
-                           disk->vdev, disk->path);
-    rc = chain_check_empty(op, disk, external ? tmp : disk->target, err);
+                           "disk '%s': '%s' is no longer the file it was; put "
+                           "it back, or drop the record with 'xl "
+                           "snapshot-recover --abandon %s'",
+                           disk->vdev, disk->path, op->pending.domain);
+    /* An external one is under TARGET's name once it was merged. */
+    rc = chain_check_empty(op, disk, tmp, err);
     if (!rc)
-        rc = unlink_ours(disk->target, external ? &disk->id : &disk->made, err);
+        rc = chain_check_empty(op, disk, disk->target, err);
+    if (!rc && chain_is_external(disk))
+        rc = unlink_ours(disk->target, &disk->id, err);
+    if (!rc)
+        rc = unlink_ours(disk->target, &disk->made, err);
     return rc ? rc : file_unlink(tmp, err);
 }
 
@@ -142,7 +174,7 @@ int chain_remove_live(struct op *op, struct disk *disk,
     int rc = 0;
 
     if (chain_switched(op, disk)) {
-        rc = chain_mark_merging(op, err);
+        rc = chain_note(op, &disk->merging, true, err);
         if (!rc)
             rc = chain_commit_live(op, disk, err);
     }
@@ -167,16 +199,17 @@ int chain_external_remove_offline(struct op *op, struct disk *disk,
     if (!overlay)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': '%s' is not the file that the guest "
-                           "wrote to",
-                           disk->vdev, disk->path);
+                           "wrote to; put it back, or drop the record with 'xl "
+                           "snapshot-recover --abandon %s'",
+                           disk->vdev, disk->path, op->pending.domain);
     if (!chain_name_is(disk->target, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': neither '%s' nor '%s' is the file that "
                            "the disk was",
                            disk->vdev, disk->path, disk->target);
-    rc = chain_mark_merging(op, err);
+    rc = chain_note(op, &disk->merging, true, err);
     if (!rc)
-        rc = chain_commit_offline(overlay, err);
+        rc = chain_commit_offline(disk, overlay, err);
     if (!rc)
         rc = qemu_img_sync(disk->target, err);
     if (!rc && rename(disk->target, disk->path))
@@ -194,14 +227,16 @@ int chain_overlay_remove_offline(struct op *op, struct disk *disk,
 {
     int rc = 0;
 
-    if (chain_name_is(disk->target, &disk->made)) {
+    if (chain_name_is(disk->target, &disk->made) && !disk->merged) {
         rc = overlay_check_newer(op, disk, err);
         if (!rc)
-            rc = chain_mark_merging(op, err);
+            rc = chain_note(op, &disk->merging, true, err);
         if (!rc)
-            rc = chain_commit_offline(disk->target, err);
+            rc = chain_commit_offline(disk, disk->target, err);
         if (!rc)
             rc = qemu_img_sync(disk->path, err);
+        if (!rc)
+            rc = chain_note(op, &disk->merged, true, err);
     }
     return rc ? rc : chain_unmake(op, disk, err);
 }

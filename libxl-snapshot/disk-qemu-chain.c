@@ -78,9 +78,11 @@ static bool chain_external_takes(const struct disk *disk)
     return disk->format == LIBXL_DISK_FORMAT_QCOW2 && !disk->id.block;
 }
 
+/* An overlay names what is below it, and a block device has no name that is
+ * sure to mean it after the next boot. */
 static bool chain_overlay_takes(const struct disk *disk)
 {
-    return true;
+    return !disk->id.block;
 }
 
 /* ---- checks ---- */
@@ -405,13 +407,16 @@ static int external_settle(struct op *op, struct disk *disk,
     return chain_prove_switched(op, disk, err);
 }
 
-static int overlay_settle(struct op *op, struct disk *disk,
-                          struct xlsnap_error *err)
+/*
+ * libxl's configuration first: should the switch come late, when nobody waits
+ * for it any more, and the guest reboot, it must not be on the frozen file.  As
+ * long as QEMU has not switched the overlay is empty, and as good.
+ */
+static int overlay_begin(struct op *op, struct disk *disk,
+                         struct xlsnap_error *err)
 {
-    int rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,
-                               LIBXL_DISK_FORMAT_QCOW2, err);
-
-    return rc ? rc : chain_prove_switched(op, disk, err);
+    return domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,
+                             LIBXL_DISK_FORMAT_QCOW2, err);
 }
 
 static int chain_sync(struct op *op, struct disk *disk,
@@ -441,8 +446,9 @@ const struct qemu_method qemu_overlay = {
     .takes = chain_overlay_takes,
     .check = chain_check,
     .prepare = chain_prepare,
+    .begin = overlay_begin,
     .action = chain_action,
-    .settle = overlay_settle,
+    .settle = chain_prove_switched,
     .rescue = chain_overlay_rescue,
     .remove_live = chain_remove_live,
     .remove_offline = chain_overlay_remove_offline,

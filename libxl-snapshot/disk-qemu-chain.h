@@ -32,6 +32,9 @@ int chain_make_overlay(const struct disk *disk, const char *file,
 
 /* ---- disk-qemu-chain-undo.c ---- */
 
+/* Sets disk->merging or ->merged, in the record, too. */
+int chain_note(struct op *op, bool *what, bool value, struct xlsnap_error *err);
+
 qemu_disk_fn chain_external_rescue, chain_overlay_rescue, chain_remove_live;
 qemu_disk_fn chain_external_remove_offline, chain_overlay_remove_offline;
 
@@ -49,8 +52,10 @@ int chain_commit_live(struct op *op, struct disk *disk,
  */
 int chain_commit_end(struct op *op, struct disk *disk,
                      struct xlsnap_error *err);
-/* The same merge by qemu-img, while nobody has the files open. */
-int chain_commit_offline(const char *overlay, struct xlsnap_error *err);
+/* The same merge by qemu-img, while nobody has the files open; only if the
+ * overlay is based on what the disk was. */
+int chain_commit_offline(const struct disk *disk, const char *overlay,
+                         struct xlsnap_error *err);
 
 /* ---- disk-qemu-chain-revert.c ---- */
 

@@ -9,10 +9,14 @@
  * the job.
  */
 #include "disk-qemu-chain.h"
+
+#include <fcntl.h>
+#include <signal.h>
+
 #include "run.h"
 #include "util.h"
 
-#define COMMIT_TIMEOUT_MS 300000
+#define COMMIT_TIMEOUT_MS 300000 /* without coming nearer to the end */
 #define COMMIT_END_MS 30000
 #define COMMIT_IMG_TIMEOUT_MS INT32_MAX
 
@@ -21,9 +25,14 @@ static char *commit_job(const struct disk *disk)
     return xasprintf("xl-snapshot-%s", disk->vdev);
 }
 
-/* Status of our job, to be freed; NULL: there is none.  *failed_r: its error. */
+struct commit_state {
+    char *failed; /* the error with which it has ended, or NULL; to be freed */
+    int64_t left; /* bytes that are still to be copied, at least */
+};
+
+/* Status of our job, to be freed; NULL: there is none. */
 static char *commit_status(struct op *op, const struct disk *disk,
-                           char **failed_r, struct xlsnap_error *err)
+                           struct commit_state *state, struct xlsnap_error *err)
 {
     cleanup_free char *id = commit_job(disk);
     struct json *reply = NULL;
@@ -40,8 +49,9 @@ static char *commit_status(struct op *op, const struct disk *disk,
         if (!job_id || strcmp(job_id, id))
             continue;
         status = xstrdup(json_get_string(job, "status"));
-        if (failed_r)
-            *failed_r = xstrdup(json_get_string(job, "error"));
+        state->failed = xstrdup(json_get_string(job, "error"));
+        state->left = json_get_int(job, "total-progress", 0) -
+                      json_get_int(job, "current-progress", 0);
     }
     json_free(reply);
     return status;
@@ -64,33 +74,39 @@ static int commit_tell(struct op *op, const struct disk *disk,
                             QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
 }
 
-/* Waits for a status; a job that has ended instead is an error. */
+/* Waits for a status; a job that has failed, or ended instead, is an error. */
 static int commit_wait(struct op *op, const struct disk *disk,
                        const char *wanted, int timeout_ms,
                        struct xlsnap_error *err)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = now_ms() + timeout_ms, best = INT64_MAX;
 
     do {
-        cleanup_free char *failed = NULL;
-        cleanup_free char *status = commit_status(op, disk, &failed, err);
+        struct commit_state state = { .failed = NULL };
+        cleanup_free char *status = commit_status(op, disk, &state, err);
+        cleanup_free char *failed = state.failed;
 
         if (!status)
             return err->code ? -err->code
                              : xlsnap_fail(err, XLSNAP_FAILED,
                                            "disk '%s': the commit has vanished",
                                            disk->vdev);
-        if (!strcmp(status, wanted))
+        if (!strcmp(status, wanted) && !failed)
             return 0;
         if (!strcmp(status, "concluded"))
             return xlsnap_fail(err, XLSNAP_FAILED,
                                "disk '%s': the commit failed: %s", disk->vdev,
                                failed ? failed : "no reason given");
+        if (state.left < best) {
+            best = state.left;
+            deadline = now_ms() + timeout_ms;
+        }
         usleep(2000);
     } while (now_ms() < deadline);
     return xlsnap_fail(err, XLSNAP_FAILED,
-                       "disk '%s': the commit does not come to its end (the "
-                       "guest may write faster than it can be copied)",
+                       "disk '%s': the commit does not come nearer to its end "
+                       "(the guest may write faster than it can be copied; "
+                       "when it is shut down, recover merges, too)",
                        disk->vdev);
 }
 
@@ -167,21 +183,65 @@ static int commit_start(struct op *op, const struct disk *disk,
                        QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
 }
 
+/* TARGET and the disk's path change places: both files keep a name, so that
+ * QEMU may yet refuse. */
+static int commit_exchange(const struct disk *disk, struct xlsnap_error *err)
+{
+    int rc = renameat2(AT_FDCWD, disk->target, AT_FDCWD, disk->path,
+                       RENAME_EXCHANGE);
+
+    if (rc && (errno == EINVAL || errno == ENOSYS)) /* NFS, say */
+        rc = rename(disk->target, disk->path);
+    if (rc)
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot rename '%s' to '%s'", disk->target,
+                                 disk->path);
+    if (file_fsync_dir_of(disk->path, err))
+        return -err->code;
+    return file_same_dir(disk->path, disk->target)
+               ? 0
+               : file_fsync_dir_of(disk->target, err);
+}
+
 /*
  * In the status "pending" QEMU holds the guest's I/O, and overlay and base are
- * the same: the moment to give the base its name back.
+ * the same: the moment to give the base its name back, or an overlay's base its
+ * place in libxl's configuration.  From here on it goes forward only.
  */
 static int commit_names(struct op *op, struct disk *disk,
                         struct xlsnap_error *err)
 {
-    if (!chain_is_external(disk))
-        return domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
-                                 disk->format, err);
-    if (rename(disk->target, disk->path))
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot rename '%s' to '%s'", disk->target,
-                                 disk->path);
-    return file_fsync_dir_of(disk->path, err);
+    int rc;
+
+    if (chain_is_external(disk))
+        return commit_exchange(disk, err);
+    rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
+                           disk->format, err);
+    return rc ? rc : chain_note(op, &disk->merged, true, err);
+}
+
+/* Has commit_names been done? */
+static bool commit_goes_forward(const struct disk *disk)
+{
+    return chain_is_external(disk) ? chain_name_is(disk->path, &disk->id)
+                                   : disk->merged;
+}
+
+/* QEMU has not let go of the overlay after all. */
+static int commit_names_back(struct op *op, struct disk *disk,
+                             struct xlsnap_error *err)
+{
+    int rc;
+
+    if (chain_is_external(disk))
+        return chain_name_is(disk->path, &disk->id) &&
+                       chain_name_is(disk->target, &disk->made)
+                   ? commit_exchange(disk, err)
+                   : 0;
+    rc = chain_note(op, &disk->merged, false, err);
+    return rc ? rc
+              : domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,
+                                  LIBXL_DISK_FORMAT_QCOW2, err);
 }
 
 /*
@@ -201,16 +261,28 @@ static void commit_drop_merged(struct op *op, const struct disk *disk)
                     QEMU_TRANSACTION_TIMEOUT_MS, NULL, &ignored);
 }
 
-/* Ends a job in whatever status, the disk's names deciding which way. */
-static int commit_finish(struct op *op, const struct disk *disk,
-                         const char *status, struct xlsnap_error *err)
+/* Has the job ended with an error? */
+static bool commit_has_failed(struct op *op, const struct disk *disk)
 {
-    bool pending = !strcmp(status, "pending") && chain_is_external(disk);
+    struct commit_state state = { .failed = NULL };
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *status = commit_status(op, disk, &state, &ignored);
+    cleanup_free char *failed = state.failed;
+
+    return status && !strcmp(status, "concluded") && failed;
+}
+
+/* Ends a job in whatever status, the disk's names deciding which way. */
+static int commit_finish(struct op *op, struct disk *disk, const char *status,
+                         struct xlsnap_error *err)
+{
+    bool pending = !strcmp(status, "pending");
     int rc = 0;
 
-    if (pending && chain_name_is(disk->path, &disk->id))
+    if (pending && commit_goes_forward(disk))
         rc = commit_tell(op, disk, "job-finalize", err);
-    else if (pending && !chain_name_is(disk->path, &disk->made))
+    else if (pending && chain_is_external(disk) &&
+             !chain_name_is(disk->path, &disk->made))
         rc = xlsnap_fail(err, XLSNAP_FAILED,
                          "disk '%s': it cannot be seen whether '%s' is the "
                          "overlay or what is below it (is its file system "
@@ -221,14 +293,24 @@ static int commit_finish(struct op *op, const struct disk *disk,
         rc = commit_tell(op, disk, "job-cancel", err);
     if (!rc)
         rc = commit_wait(op, disk, "concluded", COMMIT_END_MS, err);
+    /* Cancelled, or failed: QEMU is on the overlay as before. */
+    if (rc && commit_has_failed(op, disk)) {
+        memset(err, 0, sizeof(*err));
+        rc = commit_names_back(op, disk, err);
+    }
     return rc ? rc : commit_tell(op, disk, "job-dismiss", err);
 }
 
 int chain_commit_end(struct op *op, struct disk *disk, struct xlsnap_error *err)
 {
-    cleanup_free char *status = commit_status(op, disk, NULL, err);
+    struct commit_state state = { .failed = NULL };
+    cleanup_free char *status = NULL, *failed = NULL;
     int rc = 0;
 
+    if (op->dom.qemu_pid > 0 && kill(op->dom.qemu_pid, 0) && errno == ESRCH)
+        return 0; /* and its jobs with it */
+    status = commit_status(op, disk, &state, err);
+    failed = state.failed;
     if (!status && err->code)
         return -err->code;
     if (status)
@@ -268,10 +350,33 @@ int chain_commit_live(struct op *op, struct disk *disk,
     return rc;
 }
 
-int chain_commit_offline(const char *overlay, struct xlsnap_error *err)
+/* qemu-img writes to whatever the overlay's header calls its base. */
+static int commit_check_base(const struct disk *disk, const char *overlay,
+                             struct xlsnap_error *err)
+{
+    struct json *root = NULL;
+    const struct json *image;
+    const char *base;
+    int rc = qemu_img_info(overlay, "qcow2", &root, &image, err);
+
+    if (rc)
+        return rc;
+    base = json_get_string(image, "full-backing-filename");
+    if (!base || !chain_name_is(base, &disk->id))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "disk '%s': '%s' is based on '%s', which is not what "
+                         "the disk was",
+                         disk->vdev, overlay, base ? base : "nothing");
+    json_free(root);
+    return rc;
+}
+
+int chain_commit_offline(const struct disk *disk, const char *overlay,
+                         struct xlsnap_error *err)
 {
     cleanup_free char *image = qemu_img_arg(overlay, "qcow2");
     const char *argv[] = { "qemu-img", "commit", "-q", "-d", image, NULL };
+    int rc = commit_check_base(disk, overlay, err);
 
-    return run_ok(argv, COMMIT_IMG_TIMEOUT_MS, err);
+    return rc ? rc : run_ok(argv, COMMIT_IMG_TIMEOUT_MS, err);
 }

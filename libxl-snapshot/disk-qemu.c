@@ -184,7 +184,7 @@ static int qemu_wait_idle(struct op *op, struct xlsnap_error *err)
     int rc;
 
     qemu_session_end(op);
-    rc = qemu_session(op, err);
+    rc = qemu_session_within(op, QEMU_TRANSACTION_TIMEOUT_MS, err);
     return rc ? rc
               : qmp_command(op->qmp, "query-status", NULL,
                             QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
@@ -208,10 +208,13 @@ static int qemu_rescue(struct op *op, struct disk_group *group,
         op->dom.qemu_pid <= 0)
         return 0;
     rc = qemu_wait_idle(op, err);
-    /* It may switch yet, and must not find the disk's name then: without it
-     * the guest is safe either way, and recover looks again. */
+    /* It may switch yet, and must not find the disk's name then; of an overlay
+     * libxl's configuration is right in any case.  Recover looks again. */
     if (rc && !kill(op->dom.qemu_pid, 0))
         return rc;
+    if (rc) /* it is gone, and what it had to say with it */
+        memset(err, 0, sizeof(*err));
+    rc = 0;
     for (size_t i = 0; i < group->n; i++) {
         struct disk *disk = group->disks[i];
 

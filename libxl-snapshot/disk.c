@@ -46,8 +46,8 @@ static int disk_refuse(const struct disk *disk, enum xlsnap_method method,
             "an external snapshot can be made of qcow2 images that QEMU "
             "serves, of LVM volumes, of VHD images that tapdisk serves, "
             "and of other files by copying",
-        [XLSNAP_METHOD_OVERLAY] = "only images that QEMU serves can get an "
-                                  "overlay",
+        [XLSNAP_METHOD_OVERLAY] = "only image files that QEMU serves can "
+                                  "get an overlay",
     };
 
     return xlsnap_fail(

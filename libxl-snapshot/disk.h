@@ -40,6 +40,9 @@ struct disk {
      * alone; drivers set it, the record keeps it.  ino 0: nothing yet.
      */
     struct file_id made;
+    /* The undo has begun to merge what was made into what is below it; and it
+     * has done so.  The same goes for these. */
+    bool merging, merged;
     uint64_t virtual_size; /* bytes the guest sees; owned by the driver */
     /* In recovery: its file is out of reach; what one sees of it is not so. */
     bool unknown;

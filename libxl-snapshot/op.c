@@ -83,6 +83,11 @@ int op_lock_files(struct op *op, struct xlsnap_error *err)
     return lock_add(op->locks, keys, ARRAY_SIZE(keys), op->snap.path, err);
 }
 
+bool op_is_same_domain(const struct op *op)
+{
+    return op->dom.domid != DOMAIN_NONE && op->dom.domid == op->pending.domid;
+}
+
 void op_fill_snapshot(struct op *op)
 {
     const struct pending *p = &op->pending;

@@ -64,6 +64,9 @@ int op_lock_disks(struct op *op, struct xlsnap_error *err);
 /* The files that a create makes, by path: two may want the same. */
 int op_lock_files(struct op *op, struct xlsnap_error *err);
 
+/* Does the very domain run of which the record was written, not restarted? */
+bool op_is_same_domain(const struct op *op);
+
 /*
  * Fills op->snap from op->pending, as far as drivers need it to look what is
  * there: for recover and the guard.

@@ -10,7 +10,7 @@
 #include "snapshot.h"
 #include "util.h"
 
-#define RECORD_FORMAT 2
+#define RECORD_FORMAT 3
 #define RECORD_MAX (1 << 20)
 
 static void record_put_id(struct json_writer *w, const char *name,
@@ -37,6 +37,9 @@ static void record_put_disk(struct json_writer *w, const struct pending_disk *p)
     record_put_id(w, "id", &p->id);
     record_put_id(w, "made", &p->made);
     json_put_string(w, "node", p->node);
+    json_put_int(w, "place", p->place);
+    json_put_bool(w, "merging", p->merging);
+    json_put_bool(w, "merged", p->merged);
     json_close_object(w);
 }
 
@@ -55,6 +58,7 @@ static char *record_text(const struct pending *p)
     json_put_string(w, "memory_tmp", p->memory_tmp);
     record_put_id(w, "memory_id", &p->memory_id);
     json_put_string(w, "token", p->token);
+    json_put_int(w, "memory_place", p->memory_place);
     json_put_int(w, "dir_ino", p->dir_ino);
     json_put_string(w, "made_dir", p->made_dir);
     json_put_bool(w, "no_return", p->no_return);
@@ -222,6 +226,9 @@ static bool record_get_disk(struct pending_disk *p, const struct json *v)
     record_id(&r, "id", &p->id);
     record_id(&r, "made", &p->made);
     p->node = record_string_or_null(&r, "node");
+    p->place = record_int(&r, "place");
+    p->merging = record_bool(&r, "merging");
+    p->merged = record_bool(&r, "merged");
     if (r.bad)
         return false;
     /* They become parts of names of files that recovery removes. */
@@ -267,6 +274,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->memory_tmp = record_string_or_null(&r, "memory_tmp");
     record_id(&r, "memory_id", &p->memory_id);
     p->token = record_string(&r, "token");
+    p->memory_place = record_int(&r, "memory_place");
     p->dir_ino = record_int(&r, "dir_ino");
     p->made_dir = record_string_or_null(&r, "made_dir");
     p->no_return = record_bool(&r, "no_return");
@@ -384,6 +392,23 @@ int pending_refuse(struct op *op, const char *name, const char *uuid,
     return rc ? rc : r.rc;
 }
 
+uint64_t pending_place(const char *path)
+{
+    cleanup_free char *dir = file_dir_of(path);
+    struct xlsnap_error ignored = { 0 };
+    struct file_id id;
+
+    return file_id(dir, &id, &ignored) ? 0 : id.ino;
+}
+
+/* Volumes are not files: what is in /dev is made anew by each boot. */
+static uint64_t disk_place(const struct disk *disk)
+{
+    return disk->target && disk->target[0] == '/' && !disk->id.block
+               ? pending_place(disk->target)
+               : 0;
+}
+
 void pending_set_disks(struct pending *p, const struct op *op)
 {
     p->disks = xcalloc(op->n_disks, sizeof(*p->disks));
@@ -392,6 +417,7 @@ void pending_set_disks(struct pending *p, const struct op *op)
             &p->disks[i].spec,
             xlsnap_snapshot_find_disk(&op->snap, op->disks[i].vdev));
         p->disks[i].id = op->disks[i].id;
+        p->disks[i].place = disk_place(&op->disks[i]);
     }
     p->n_disks = op->n_disks;
     pending_update_disks(p, op);
@@ -401,6 +427,8 @@ void pending_update_disks(struct pending *p, const struct op *op)
 {
     for (size_t i = 0; i < p->n_disks && i < op->n_disks; i++) {
         p->disks[i].made = op->disks[i].made;
+        p->disks[i].merging = op->disks[i].merging;
+        p->disks[i].merged = op->disks[i].merged;
         free(p->disks[i].node);
         p->disks[i].node = xstrdup(op->disks[i].node);
     }

@@ -24,6 +24,8 @@ struct pending_disk {
     struct file_id id;   /* before the operation */
     struct file_id made; /* what was made for it; ino 0: nothing yet */
     char *node;          /* QEMU's block node before, or NULL */
+    uint64_t place;      /* inode of the directory of a target that is a file */
+    bool merging, merged; /* as in struct disk */
 };
 
 struct pending {
@@ -36,12 +38,11 @@ struct pending {
     char *memory;             /* final path of the memory image */
     char *memory_tmp;         /* where it is written (create) */
     struct file_id memory_id; /* of the image (create); ino 0: not made yet */
-    char *token;      /* 16 hex digits, in names that only this run knows */
-    uint64_t dir_ino; /* inode of the directory that was there to hold it */
-    char *made_dir;   /* topmost directory made for it (create), or NULL */
-    /* revert: the domain may be destroyed; create: an overlay is being merged
-     * into its base */
-    bool no_return;
+    char *token; /* 16 hex digits, in names that only this run knows */
+    uint64_t memory_place; /* inode of the image's directory; 0: made by us */
+    uint64_t dir_ino;  /* inode of the directory that was there to hold it */
+    char *made_dir;    /* topmost directory made for it (create), or NULL */
+    bool no_return;    /* revert: the domain may be destroyed */
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
     bool force;        /* revert: -f was given */
@@ -78,6 +79,9 @@ int pending_refuse(struct op *op, const char *name, const char *uuid,
  */
 bool pending_is_file(const struct pending *p, const char *path,
                      const struct file_id *id);
+/* Inode of the directory that a file is in, or 0: a file system that is not
+ * mounted shows another one in its place. */
+uint64_t pending_place(const char *path);
 /* Is this still the boot of the host in which the record was written? */
 bool pending_same_boot(const struct pending *p);
 /* Fills ->disks from those of op that take part. */

@@ -19,12 +19,17 @@
 
 /* ---- through QEMU ---- */
 
-int qemu_session(struct op *op, struct xlsnap_error *err)
+int qemu_session_within(struct op *op, int timeout_ms, struct xlsnap_error *err)
 {
     cleanup_free char *path =
         xasprintf("/var/run/xen/qmp-libxenstat-%" PRIu32, op->dom.domid);
 
-    return op->qmp ? 0 : qmp_connect(path, QMP_TIMEOUT_MS, &op->qmp, err);
+    return op->qmp ? 0 : qmp_connect(path, timeout_ms, &op->qmp, err);
+}
+
+int qemu_session(struct op *op, struct xlsnap_error *err)
+{
+    return qemu_session_within(op, QMP_TIMEOUT_MS, err);
 }
 
 void qemu_session_end(struct op *op)
@@ -212,7 +217,7 @@ const char *qemu_format(libxl_disk_format format)
                : libxl_disk_format_to_string(format);
 }
 
-char *qemu_img_arg(const char *path, const char *format)
+static char *img_arg(const char *path, const char *format, bool alone)
 {
     struct json_writer *w = json_writer_new(false);
     cleanup_free char *text = NULL;
@@ -222,6 +227,8 @@ char *qemu_img_arg(const char *path, const char *format)
     file_id(path, &id, &ignored);
     json_open_object(w, NULL);
     json_put_string(w, "driver", format);
+    if (alone)
+        json_put_string(w, "backing", NULL);
     json_open_object(w, "file");
     json_put_string(w, "driver", id.block ? "host_device" : "file");
     json_put_string(w, "filename", path);
@@ -229,6 +236,17 @@ char *qemu_img_arg(const char *path, const char *format)
     json_close_object(w);
     text = json_writer_finish(w);
     return xasprintf("json:%s", text);
+}
+
+char *qemu_img_arg(const char *path, const char *format)
+{
+    return img_arg(path, format, false);
+}
+
+/* Without what is below it. */
+static char *qemu_img_arg_alone(const char *path)
+{
+    return img_arg(path, "qcow2", true);
 }
 
 int qemu_img_info(const char *path, const char *format, struct json **root_r,
@@ -279,7 +297,7 @@ int qemu_img_snapshot(const char *path, const char *action, const char *which,
 
 int qemu_img_is_empty(const char *path, bool *empty_r, struct xlsnap_error *err)
 {
-    cleanup_free char *image = qemu_img_arg(path, "qcow2");
+    cleanup_free char *image = qemu_img_arg_alone(path);
     cleanup_free char *text = NULL;
     const char *argv[] = { "qemu-img",      "check", "-U",
                            "--output=json", image,   NULL };
@@ -288,10 +306,11 @@ int qemu_img_is_empty(const char *path, bool *empty_r, struct xlsnap_error *err)
 
     if (rc)
         return rc;
-    /* 1: it cannot be opened, so no QEMU has written to it. */
-    *empty_r = status == 1;
-    if (*empty_r)
-        return 0;
+    if (status == 1)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "'%s' cannot be read, so nobody knows whether the "
+                           "guest has written to it",
+                           path);
     rc = json_parse(text, strlen(text), "qemu-img check", &root, err);
     *empty_r = !rc && !json_get_int(root, "allocated-clusters", 0);
     json_free(root);

@@ -25,6 +25,9 @@
  * Its socket serves one client at a time, so there is never a second one.
  */
 int qemu_session(struct op *op, struct xlsnap_error *err);
+/* The same; a QEMU that flushes answers only when it is done. */
+int qemu_session_within(struct op *op, int timeout_ms,
+                        struct xlsnap_error *err);
 /* Ends it; it may be dead, and the next qemu_session makes a new one. */
 void qemu_session_end(struct op *op);
 /* query-block on that session. */
@@ -32,7 +35,8 @@ int qemu_query_block(struct op *op, struct json **reply_r,
                      struct xlsnap_error *err);
 /*
  * The "inserted" object of the disk in the result of query-block; NULL
- * (-XLSNAP_REFUSED in err) if QEMU has no, or more than one, such node.
+ * (-XLSNAP_REFUSED in err) if QEMU has no, or more than one, such node, or
+ * (-XLSNAP_FAILED, errnum) if it does not answer.
  */
 const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                                   const struct disk *disk,

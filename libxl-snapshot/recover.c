@@ -28,6 +28,7 @@
 struct search {
     const char *which; /* NULL: any */
     const char *uuid;  /* of the domain that `which` means, or NULL */
+    const char *name;  /* its name: it may have a new uuid since, or NULL */
     struct pending found;
     size_t n;
 };
@@ -38,7 +39,8 @@ static bool search_match(const struct pending *p, void *user)
 
     if (s->which && strcmp(p->domain, s->which) &&
         strcasecmp(p->uuid, s->which) && strcmp(p->config_path, s->which) &&
-        (!s->uuid || strcasecmp(p->uuid, s->uuid)))
+        (!s->uuid || strcasecmp(p->uuid, s->uuid)) &&
+        (!s->name || strcmp(p->domain, s->name)))
         return true;
     if (!s->n++)
         pending_copy(&s->found, p);
@@ -55,7 +57,7 @@ static int recover_find(struct op *op, const char *which,
 
     domain_init(&dom);
     if (which && !domain_find(op->xs, which, &dom, &ignored))
-        s.uuid = dom.uuid;
+        s.uuid = dom.uuid, s.name = dom.name;
     rc = pending_each(op->xs, search_match, &s, err);
     domain_clear(&dom);
     if (!rc && s.n > 1)
@@ -137,12 +139,6 @@ static void recover_find_domain(struct op *op)
         op->dom.domid = DOMAIN_NONE;
 }
 
-/* Is it the very domain that ran when the record was written? */
-static bool recover_is_same(const struct op *op)
-{
-    return op->dom.domid != DOMAIN_NONE && op->dom.domid == op->pending.domid;
-}
-
 /* Somebody else's save must not be resumed in the middle. */
 static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
 {
@@ -165,7 +161,7 @@ static int recover_create_wake(struct op *op, bool published,
     const struct pending *p = &op->pending;
     int rc;
 
-    if (!recover_is_same(op))
+    if (!op_is_same_domain(op))
         return 0;
     rc = recover_wait_helper(op, err);
     if (!rc)
@@ -182,8 +178,14 @@ static int recover_create_wake(struct op *op, bool published,
 static int recover_unlink_memory(const struct pending *p,
                                  struct xlsnap_error *err)
 {
-    int rc = file_unlink(p->memory_tmp, err);
+    int rc;
 
+    if (p->memory_place && pending_place(p->memory) != p->memory_place)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "the directory that '%s' was in is not there (is "
+                           "its file system mounted?)",
+                           p->memory);
+    rc = file_unlink(p->memory_tmp, err);
     if (!rc && p->memory_id.ino && pending_is_file(p, p->memory, &p->memory_id))
         rc = file_unlink(p->memory, err);
     return rc;
@@ -225,10 +227,16 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
         rc = disks_before_remove(op, err);
     if (!rc)
         rc = recover_guard(op, err);
-    for (size_t i = op->n_groups; i-- && !rc;)
+    for (size_t i = op->n_groups; i-- && !rc;) {
         rc = op->groups[i].driver->remove(op, &op->groups[i], err);
-    if (rc)
+        /* Of the others something may have been removed. */
+        if (rc && i + 1 < op->n_groups)
+            err->code = XLSNAP_FAILED;
+    }
+    if (rc) {
         guard_forsake(op->guard);
+        return -err->code;
+    }
     if (!rc)
         rc = recover_unlink_memory(&op->pending, err);
     if (!rc)
@@ -269,18 +277,40 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
     op_clear(&op);
 }
 
+/* Before the record is dropped: files may be left as they are, a guest that
+ * stands still may not. */
+static int recover_let_go(struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_error rescue = { 0 };
+    int rc;
+
+    op_fill_snapshot(op);
+    recover_find_domain(op);
+    if (!op_is_same_domain(op))
+        return 0;
+    rc = recover_wait_helper(op, err);
+    if (!rc && recover_rescue(op, &rescue))
+        handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
+    return rc ? rc : domain_settle(op->xs, &op->dom, false, 0, err);
+}
+
 static int recover_create(struct op *op, char **outcome_r,
                           struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    struct xlsnap_error wake = { 0 };
+    struct xlsnap_error look = { 0 }, wake = { 0 };
     bool published = true;
     int rc;
 
     recover_find_domain(op);
-    rc = recover_is_published(p, &published, err);
-    if (!rc)
-        rc = recover_rescue(op, err);
+    /* First what the guest needs, though nothing else may be in sight. */
+    rc = recover_rescue(op, err);
+    if (recover_is_published(p, &published, &look)) {
+        handle_log(op->xs, XTL_ERROR, "%s", look.msg);
+        if (!rc)
+            *err = look;
+        rc = -err->code;
+    }
     /* The guest goes on, whatever became of the files. */
     if (recover_create_wake(op, published, &wake)) {
         handle_log(op->xs, XTL_ERROR, "%s", wake.msg);
@@ -315,7 +345,7 @@ static int recover_revert_find(struct op *op, bool *done_r,
     if (op->dom.domid == DOMAIN_NONE)
         return 0;
     *done_r = op->dom.domid == p->restored;
-    if (*done_r || recover_is_same(op) ||
+    if (*done_r || op_is_same_domain(op) ||
         (same_boot && op->dom.info.paused && !op->dom.info.cpu_time))
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,
@@ -408,7 +438,7 @@ static bool recover_revert_untouched(const struct op *op)
 
     if (!p->no_return)
         return true;
-    if (!recover_is_same(op) || op->dom.info.paused || op->dom.info.shutdown)
+    if (!op_is_same_domain(op) || op->dom.info.paused || op->dom.info.shutdown)
         return false;
     for (size_t i = 0; i < p->n_disks; i++)
         if (strcmp(p->disks[i].spec.format, "raw") && /* QEMU's */
@@ -460,10 +490,7 @@ static int recover_run(struct op *op,
     }
     create = !strcmp(op->pending.operation, "create");
     if (options->abandon) {
-        /* Files may be left as they are; a suspended guest may not. */
-        recover_find_domain(op);
-        if (create && recover_is_same(op))
-            rc = domain_settle(op->xs, &op->dom, false, 0, err);
+        rc = create ? recover_let_go(op, err) : 0;
         if (rc)
             return rc;
         *outcome_r = xasprintf("the record of the unfinished %s of domain "

@@ -105,11 +105,22 @@ static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
     return rc ? rc : step_fault(op, step, "after", err);
 }
 
+/* An overlay that is being merged into what the domain's own config has. */
+static bool steps_half_merged(const struct op *op)
+{
+    for (size_t i = 0; i < op->n_disks; i++)
+        if (op->disks[i].merging && !op->disks[i].merged &&
+            op->disks[i].method == XLSNAP_METHOD_OVERLAY)
+            return true;
+    return false;
+}
+
 /* The cure must be read, whatever of a long message is lost for it. */
 int steps_unfinished(struct op *op, struct xlsnap_error *err)
 {
-    cleanup_free char *cure =
-        xasprintf("; run 'xl snapshot-recover %s'", op->pending.domain);
+    cleanup_free char *cure = xasprintf(
+        "; run 'xl snapshot-recover %s'%s", op->pending.domain,
+        steps_half_merged(op) ? ", and start the domain no sooner" : "");
     size_t len = strlen(err->msg), cure_len = strlen(cure);
 
     if (cure_len < sizeof(err->msg) && len >= sizeof(err->msg) - cure_len)

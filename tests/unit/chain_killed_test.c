@@ -103,6 +103,8 @@ static void an_overlay_that_was_not_settled_is_so_by_a_rescue(void **state)
     start_qemu("a.qcow2", NULL);
     begin_create();
     ok(disk_qemu.create(&op, now, &err), &err);
+    /* Before the switch: a late one must find libxl's configuration right. */
+    assert_string_equal(stored, target);
     kill_tool();
     rescue();
     assert_string_equal(stored, target);
@@ -242,6 +244,116 @@ static void a_commit_whose_disk_is_out_of_sight_waits_for_it(void **state)
     assert_commit_gone_on_with(&id);
 }
 
+/* QEMU has not let go of the overlay, though the names were changed already. */
+static void a_commit_that_fails_at_its_end_gives_the_names_back(void **state)
+{
+    struct file_id id;
+
+    begin_commit_pending(&id);
+    assert_int_equal(
+        renameat2(AT_FDCWD, "a-s1.qcow2", AT_FDCWD, "a.qcow2", RENAME_EXCHANGE),
+        0);
+    tell("job-cancel", JOB, NULL);
+    wait_job("concluded");
+    kill_tool();
+    rescue();
+    assert_is("a-s1.qcow2", &id);
+    assert_active("a.qcow2", &op.disks[0].made);
+    live_writes("da");
+    assert_commit_gone_on_with(&id);
+}
+
+/* An overlay's, as far as "pending". */
+static struct file_id begin_overlay_commit(void)
+{
+    struct disk *disk = use_overlay();
+    struct file_id id = disk->id;
+
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    tell("block-commit",
+         "{\"job-id\": \"xl-snapshot-xvda\", \"device\": \"xvda-" TOKEN
+         "\", \"base-node\": \"xvda-qcow2\", \"auto-finalize\": false, "
+         "\"auto-dismiss\": false}",
+         NULL);
+    wait_job("ready");
+    tell("job-complete", JOB, NULL);
+    wait_job("pending");
+    return id;
+}
+
+static void note_merge(bool merged)
+{
+    struct xlsnap_error err = { 0 };
+
+    op.disks[0].merging = true;
+    op.disks[0].merged = merged;
+    pending_update_disks(&op.pending, &op);
+    ok(pending_write(&xs, &op.pending, &err), &err);
+}
+
+static void an_overlays_commit_before_its_note_is_made_anew(void **state)
+{
+    struct file_id id = begin_overlay_commit();
+
+    note_merge(false);
+    kill_tool();
+    rescue();
+    assert_string_equal(stored, op.disks[0].target);
+    assert_active("t.qcow2", &op.disks[0].made);
+    live_writes("da");
+    assert_commit_gone_on_with(&id);
+}
+
+static void an_overlays_commit_after_its_note_is_ended(void **state)
+{
+    struct file_id id = begin_overlay_commit();
+
+    note_merge(true);
+    kill_tool();
+    rescue();
+    assert_string_equal(stored, op.disks[0].source);
+    assert_active("a.qcow2", &id);
+    live_writes("da");
+    assert_commit_gone_on_with(&id);
+}
+
+/* Somebody has started the guest on the half merged base. */
+static void an_overlay_is_kept_when_the_guest_runs_on_its_base(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    use_overlay();
+    start_qemu("a.qcow2", NULL);
+    make_snapshot();
+    live_writes("da");
+    note_merge(false);
+    stop_qemu();
+    start_qemu("a.qcow2", NULL);
+    kill_tool();
+    rescue();
+    now->touched = true;
+    assert_int_equal(disk_qemu.remove(&op, now, &err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "disk 'xvda': the guest has written to '"));
+    assert_files(".", "a.qcow2 " MONITOR " t.qcow2");
+}
+
+static void a_dead_qemu_is_no_obstacle_to_a_rescue(void **state)
+{
+    struct file_id id = cut_off_switched();
+    uint32_t domid = op.dom.domid;
+    pid_t qemu = op.dom.qemu_pid;
+
+    stop_qemu();
+    op.dom.domid = domid;
+    op.dom.qemu_pid = qemu;
+    rescue();
+    assert_is("a.qcow2", &id);
+    op.dom.qemu_pid = 0;
+    op.dom.domid = DOMAIN_NONE;
+}
+
 static void a_commit_that_was_not_dismissed_is_so(void **state)
 {
     struct file_id id;
@@ -332,7 +444,8 @@ static void merge_in_new_qemu(const char *overlay, const char *base)
 
     stop_qemu();
     start_qemu(overlay, NULL);
-    op.pending.no_return = true; /* as a merge begins */
+    op.disks[0].merging = true; /* as a merge begins */
+    pending_update_disks(&op.pending, &op);
     ok(pending_write(&xs, &op.pending, &err), &err);
     node = node_of(base);
     arguments = xasprintf("{\"job-id\": \"xl-snapshot-xvda\", \"device\": "
@@ -347,6 +460,9 @@ static void merge_in_new_qemu(const char *overlay, const char *base)
         assert_int_equal(rename(base, overlay), 0);
     else
         strcpy(stored, now->disks[0]->source);
+    op.disks[0].merged = now->disks[0]->method == XLSNAP_METHOD_OVERLAY;
+    pending_update_disks(&op.pending, &op);
+    ok(pending_write(&xs, &op.pending, &err), &err);
     tell("job-finalize", JOB, NULL);
     wait_job("concluded");
     tell("job-dismiss", JOB, NULL);
@@ -426,6 +542,11 @@ int main(void)
         LIVE_TEST(a_commit_before_its_renaming_is_made_anew),
         LIVE_TEST(a_commit_after_its_renaming_is_ended),
         LIVE_TEST(a_commit_whose_disk_is_out_of_sight_waits_for_it),
+        LIVE_TEST(a_commit_that_fails_at_its_end_gives_the_names_back),
+        LIVE_TEST(an_overlays_commit_before_its_note_is_made_anew),
+        LIVE_TEST(an_overlays_commit_after_its_note_is_ended),
+        LIVE_TEST(an_overlay_is_kept_when_the_guest_runs_on_its_base),
+        LIVE_TEST(a_dead_qemu_is_no_obstacle_to_a_rescue),
         LIVE_TEST(a_commit_that_was_not_dismissed_is_so),
         LIVE_TEST(a_new_qemu_is_switched_back),
         LIVE_TEST(a_new_qemu_makes_no_other_snapshot),

@@ -41,7 +41,7 @@ static void a_qemu_that_does_not_answer_is_refused(void **state)
     use_external();
     start_qemu("a.qcow2", NULL);
     stop_qemu();
-    op.dom.domid = DOMID;
+    op.dom.domid = last_domid;
     assert_not_checked("cannot connect to QEMU at '");
 }
 

@@ -425,7 +425,7 @@ static void what_the_guest_wrote_to_an_overlay_is_kept(void **state)
 
 static void the_commit_of_an_overlay_is_gone_on_with(void **state)
 {
-    op.pending.no_return = true; /* the record says that it had begun */
+    op.disks[0].merging = true; /* the record says that it had begun */
     assert_overlay_undone_from(OVERLAY_COMMITTED);
 }
 
@@ -488,6 +488,33 @@ static void anothers_file_in_place_of_an_overlay_stays(void **state)
     assert_undone(disk, "qcow2", BEFORE);
 }
 
+/* qemu-img would write to it. */
+static void an_overlay_on_another_base_is_not_committed(void **state)
+{
+    struct disk *disk;
+
+    make_full_image("a.qcow2");
+    make_full_image("other.qcow2");
+    disk = use_for(XLSNAP_METHOD_OVERLAY, "a.qcow2", "t.qcow2");
+    make_overlay(disk, OVERLAY_SWITCHED);
+    RUN("qemu-img", "rebase", "-q", "-u", "-F", "qcow2", "-b", "other.qcow2",
+        "t.qcow2");
+    assert_not_removed("other.qcow2', which is not what the disk was");
+    assert_files(".", "a.qcow2 other.qcow2 t.qcow2");
+}
+
+static void an_overlay_that_cannot_be_read_is_kept(void **state)
+{
+    struct disk *disk;
+
+    make_full_image("a.qcow2");
+    disk = use_for(XLSNAP_METHOD_EXTERNAL, "a.qcow2", "a-s1.qcow2");
+    prepare(disk);
+    spoil(".xl-snapshot." TOKEN ".xvda");
+    assert_not_removed("cannot be read, so nobody knows whether the guest has "
+                       "written to it");
+}
+
 static void an_overlay_that_cannot_be_committed_stays(void **state)
 {
     struct disk *disk;
@@ -496,6 +523,7 @@ static void an_overlay_that_cannot_be_committed_stays(void **state)
     disk = use_for(XLSNAP_METHOD_OVERLAY, "a.qcow2", "t.qcow2");
     make_overlay(disk, OVERLAY_SWITCHED);
     spoil("a.qcow2");
+    RUN("touch", "t.qcow2"); /* or the base would be the newer one */
     assert_not_removed("'qemu-img' exited with status 1: ");
     assert_files(".", "a.qcow2 t.qcow2");
     assert_is("t.qcow2", &disk->made);
@@ -538,6 +566,8 @@ int main(void)
         TEST(the_overlay_of_a_vhd_is_undone),
         TEST(an_overlay_in_another_directory_is_undone),
         TEST(anothers_file_in_place_of_an_overlay_stays),
+        TEST(an_overlay_on_another_base_is_not_committed),
+        TEST(an_overlay_that_cannot_be_read_is_kept),
         TEST(an_overlay_that_cannot_be_committed_stays),
     };
 

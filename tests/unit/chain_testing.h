@@ -72,7 +72,9 @@ static inline void switch_over(struct disk *disk)
 {
     struct xlsnap_error err = { 0 };
 
-    if (method_of(disk)->begin && method_of(disk)->begin(&op, disk, &err))
+    /* An overlay's beginning is libxl's. */
+    if (disk->method == XLSNAP_METHOD_EXTERNAL &&
+        method_of(disk)->begin(&op, disk, &err))
         fail_msg("%s", err.msg);
 }
 

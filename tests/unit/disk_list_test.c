@@ -293,6 +293,24 @@ static void the_disk_of_a_recorded_overlay_is_its_source(void **state)
     assert_true(file_id_equal(&op.disks[0].made, &made));
 }
 
+/* What is not mounted is not "removed already". */
+static void a_target_whose_directory_is_another_is_refused(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    assert_int_equal(mkdir("far", 0755), 0);
+    make_image("a.qcow2");
+    use_for(XLSNAP_METHOD_OVERLAY, "a.qcow2", "far/t.qcow2");
+    pending_set_disks(&op.pending, &op);
+    store_record();
+    assert_int_equal(load_record(&err), 0);
+    assert_int_equal(rename("far", "mounted"), 0);
+    assert_int_equal(mkdir("far", 0755), 0);
+    assert_int_equal(load_record(&err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "far/t.qcow2' was in is not there (is its "
+                                    "file system mounted?); put it back, or"));
+}
+
 static void a_record_with_a_disk_left_out_is_told(void **state)
 {
     struct xlsnap_error err = { 0 };
@@ -493,6 +511,7 @@ int main(void)
         TEST(an_overlay_is_published_with_both_formats),
         TEST(the_record_says_which_files_they_were),
         TEST(the_disk_of_a_recorded_overlay_is_its_source),
+        TEST(a_target_whose_directory_is_another_is_refused),
         TEST(a_record_with_a_disk_left_out_is_told),
         TEST(a_disk_more_than_recorded_is_refused),
         TEST(a_disk_out_of_reach_does_not_hide_the_others),

@@ -453,7 +453,7 @@ static void other_formats_than_qcow2_get_an_overlay_only(void **state)
 }
 
 /* qcow2 in a logical volume: its name is not ours to give to another file. */
-static void a_block_device_gets_no_external_snapshot(void **state)
+static void a_block_device_gets_no_other_file(void **state)
 {
     struct disk disk = { .format = LIBXL_DISK_FORMAT_QCOW2,
                          .backend = LIBXL_DISK_BACKEND_QDISK,
@@ -461,7 +461,7 @@ static void a_block_device_gets_no_external_snapshot(void **state)
 
     assert_false(disk_qemu.takes(&disk, XLSNAP_METHOD_EXTERNAL));
     assert_true(disk_qemu.takes(&disk, XLSNAP_METHOD_INTERNAL));
-    assert_true(disk_qemu.takes(&disk, XLSNAP_METHOD_OVERLAY));
+    assert_false(disk_qemu.takes(&disk, XLSNAP_METHOD_OVERLAY));
 }
 
 /* Recovery looks under the name for the file that was there. */
@@ -510,7 +510,7 @@ int main(void)
         TEST(it_is_the_disks_file_that_is_synced),
         TEST(only_disks_that_qemu_serves_are_taken),
         TEST(other_formats_than_qcow2_get_an_overlay_only),
-        TEST(a_block_device_gets_no_external_snapshot),
+        TEST(a_block_device_gets_no_other_file),
         TEST(an_internal_snapshot_moves_no_file),
     };
 

@@ -19,9 +19,9 @@
 #include <sys/wait.h>
 
 #define MONITOR "monitor"
-#define DOMID 7
 #define WAIT_MS 20000
 
+static uint32_t last_domid = 6;
 static struct disk_group *now; /* the group of the operation under way */
 
 /* ---- what stands for Xen ---- */
@@ -153,7 +153,7 @@ static inline void start_qemu(const char *a, const char *b)
         _exit(127);
     }
     op.dom.qemu_pid = pid;
-    op.dom.domid = DOMID;
+    op.dom.domid = ++last_domid;
     wait_qemu();
 }
 
@@ -224,6 +224,7 @@ static inline void begin_create(void)
 
     ok(disk_qemu.check(&op, now, &err), &err);
     disks_publish(&op);
+    op.pending.domid = op.dom.domid;
     pending_set_disks(&op.pending, &op);
     ok(disk_qemu.prepare(&op, now, &err), &err);
 }

@@ -452,7 +452,7 @@ static void the_disks_of_an_operation_are_taken_over(void **state)
     assert_int_equal(p.disks[0].spec.method, XLSNAP_METHOD_OVERLAY);
     assert_true(file_id_equal(&p.disks[0].id, &disk.id));
     assert_int_equal(p.disks[0].made.ino, 0);
-    assert_string_equal(p.nodes[0], "xvdb-raw");
+    assert_string_equal(p.disks[0].node, "xvdb-raw");
     pending_clear(&p);
 }
 
@@ -472,9 +472,9 @@ static void what_was_made_is_brought_up_to_date(void **state)
     pending_update_disks(&p, &op);
     assert_true(file_id_equal(&p.disks[0].made, &disk.made));
     assert_true(file_id_equal(&p.disks[0].id, &before));
-    assert_string_equal(p.nodes[0], "xvdb-raw");
+    assert_string_equal(p.disks[0].node, "xvdb-raw");
     pending_update_disks(&p, &op); /* again: under ASan, nothing is lost */
-    assert_string_equal(p.nodes[0], "xvdb-raw");
+    assert_string_equal(p.disks[0].node, "xvdb-raw");
     xlsnap_snapshot_clear(&op.snap);
     pending_clear(&p);
 }

@@ -236,6 +236,12 @@ assert_unchanged()
     assert_refused "cannot be the name of a logical volume: it is reserved by LVM"
 }
 
+@test "an overlay of a volume is refused" {
+    snap create "$guest" name=new \
+        "disks=['vdev=xvdb,snapshot=overlay,target=/var/tmp/b.qcow2']"
+    assert_refused "only image files that QEMU serves can get an overlay"
+}
+
 @test "an internal snapshot of a raw volume is refused" {
     snap create --internal "$guest" name=new
     assert_refused "only qcow2 images"
