@@ -3,9 +3,9 @@
  * Create: one instant of a running domain.
  *
  * First everything that can be found out without changing anything
- * (create_check), then the list of steps.  The guest stands still from the
- * end of memory-save, where libxl suspends it, to domain-resume; what lies
- * between is disk-create and nothing else.  The commit point is snapshot.cfg:
+ * (create_check), then the list of steps.  The guest stands still from its
+ * suspend within memory-save to domain-resume; between lie the steps of the disks
+ * that must be then, and nothing else.  The commit point is snapshot.cfg:
  * with it the snapshot is there, without it all that was made is removed.
  */
 #include <libgen.h>
@@ -16,6 +16,7 @@
 #include "flusher.h"
 #include "monitor.h"
 #include "paths.h"
+#include "qemu.h"
 #include "steps.h"
 #include "util.h"
 
@@ -199,6 +200,11 @@ static void create_set_overlays(struct op *op)
                             op->disks[i].target, LIBXL_DISK_FORMAT_QCOW2);
 }
 
+static bool create_is_hvm(const struct op *op)
+{
+    return op->dom.config.b_info.type == LIBXL_DOMAIN_TYPE_HVM;
+}
+
 static int create_check(struct op *op, const char *which,
                         struct xlsnap_error *err)
 {
@@ -212,6 +218,8 @@ static int create_check(struct op *op, const char *which,
         rc = op_lock_disks(op, err);
     if (!rc)
         rc = pending_refuse(op, NULL, NULL, err);
+    if (!rc && create_is_hvm(op))
+        rc = qemu_check_unplugged(op, err);
     if (!rc)
         rc = disks_check(op, err);
     if (!rc) {
@@ -353,6 +361,12 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
     return rc ? create_save_failed(op, err) : 0;
+}
+
+static int create_activate(struct op *op, struct disk_group *group,
+                           struct xlsnap_error *err)
+{
+    return qemu_activate(op, err);
 }
 
 static int create_remove_memory(struct op *op, struct disk_group *group,
@@ -522,6 +536,9 @@ static void create_plan(struct op *op, struct steps *steps)
               "%s of domain '%s' into %s",
               op->live ? "pre-copy, then suspend and save" : "suspend and save",
               op->dom.name, op->snap.memory);
+    if (op->live && create_is_hvm(op))
+        steps_add(steps, "qemu-activate", create_activate, NULL,
+                  "QEMU takes its images back");
     steps_add_groups(steps, op, "disk-create", driver_create, NULL,
                      op->snap.name);
     steps_add_groups(steps, op, "disk-settle", driver_settle, NULL,

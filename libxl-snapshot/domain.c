@@ -319,9 +319,6 @@ static const char *domain_device_refusal(const libxl_domain_config *c)
         return "it has a vTPM, whose state is kept by another domain";
     if (c->b_info.num_vnuma_nodes)
         return "it has vNUMA nodes, and libxl cannot save those";
-    if (c->b_info.type == LIBXL_DOMAIN_TYPE_HVM)
-        return "it is an HVM guest, which this version cannot snapshot (PV "
-               "and PVH guests only)";
     return NULL;
 }
 

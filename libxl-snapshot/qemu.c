@@ -139,6 +139,52 @@ const struct json *qemu_find_node(struct op *op, const struct json *blocks,
     return found;
 }
 
+/* The disk that this entry of query-block, an emulated drive, is on; or NULL. */
+static const struct disk *qemu_emulated(const struct op *op,
+                                        const struct json *entry)
+{
+    const char *device = json_get_string(entry, "device");
+    const char *file = json_get_string(json_get(entry, "inserted"), "file");
+    struct xlsnap_error ignored = { 0 };
+    struct file_id id;
+
+    if (!device || !*device || !file || file_id(file, &id, &ignored))
+        return NULL;
+    return disks_find_id(op, &id);
+}
+
+int qemu_check_unplugged(struct op *op, struct xlsnap_error *err)
+{
+    struct json *reply = NULL;
+    int rc = qemu_query_block(op, &reply, err);
+
+    for (size_t i = 0; !rc && i < json_array_len(qmp_result(reply)); i++) {
+        const struct json *entry = json_array_at(qmp_result(reply), i);
+        const struct disk *disk = qemu_emulated(op, entry);
+
+        if (disk)
+            rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                             "disk '%s': the guest has it as the emulated disk "
+                             "'%s' still; it has no PV drivers, or they have "
+                             "not taken over yet",
+                             disk->vdev, json_get_string(entry, "device"));
+    }
+    json_free(reply);
+    qemu_session_end(op);
+    if (rc)
+        err->code = XLSNAP_REFUSED; /* untouched, whatever it is */
+    return rc ? -err->code : 0;
+}
+
+int qemu_activate(struct op *op, struct xlsnap_error *err)
+{
+    int rc = qemu_session(op, err);
+
+    return rc ? rc
+              : qmp_command(op->qmp, "cont", NULL, QEMU_TRANSACTION_TIMEOUT_MS,
+                            NULL, err);
+}
+
 bool qemu_node_has_tag(const struct json *inserted, const char *tag)
 {
     const struct json *list = json_path(inserted, "image", "snapshots", NULL);

@@ -41,6 +41,18 @@ int qemu_query_block(struct op *op, struct json **reply_r,
 const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                                   const struct disk *disk,
                                   struct xlsnap_error *err);
+/*
+ * An HVM guest has each disk twice, emulated until its PV drivers take over, and
+ * two nodes of QEMU's then have the image open, of which each knows nothing of
+ * what the other writes.  -XLSNAP_REFUSED if an emulated one is there still.
+ */
+int qemu_check_unplugged(struct op *op, struct xlsnap_error *err);
+/*
+ * After a live save of an HVM guest QEMU stands still and has given its images
+ * up, as if it had migrated (qmp_xen_save_devices_state in QEMU's
+ * migration/savevm.c).  This takes them back; Xen still holds the vCPUs.
+ */
+int qemu_activate(struct op *op, struct xlsnap_error *err);
 /* Does the image of such an entry hold a snapshot of that tag? */
 bool qemu_node_has_tag(const struct json *inserted, const char *tag);
 /*

@@ -138,52 +138,135 @@ static bool entry_has_tag(const char *snapshots, const char *name)
     return has;
 }
 
-/* A monitor that answers no command but the first, and leaves at the next. */
-static void leaving_monitor(int listener)
+/* ---- a monitor that is no QEMU's ---- */
+
+static pid_t monitor;
+
+/* Greets, answers one command after the other with these, and leaves. */
+static void __attribute__((noreturn))
+monitor_process(int listener, const char *const *replies, size_t n)
 {
     static const char greeting[] =
         "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, "
         "\"major\": 7}, \"package\": \"\"}, \"capabilities\": []}}\r\n";
-    static const char done[] = "{\"return\": {}, \"id\": 1}\r\n";
     char command[4096];
     int fd = accept(listener, NULL, NULL);
-    bool ok = write(fd, greeting, strlen(greeting)) > 0 &&
-              read(fd, command, sizeof(command)) > 0 &&
-              write(fd, done, strlen(done)) > 0 &&
-              read(fd, command, sizeof(command)) > 0;
+    bool ok = write(fd, greeting, strlen(greeting)) > 0;
 
+    for (size_t i = 0; ok && i < n; i++) {
+        cleanup_free char *text =
+            xasprintf("{\"return\": %s, \"id\": %zu}\r\n", replies[i], i + 1);
+
+        ok = read(fd, command, sizeof(command)) > 0 &&
+             write(fd, text, strlen(text)) > 0;
+    }
+    ok = ok && read(fd, command, sizeof(command)) >= 0;
     _exit(!ok);
+}
+
+/* op's session is with it. */
+static void start_monitor(const char *const *replies, size_t n)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "monitor" };
+    struct xlsnap_error err = { 0 };
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    unlink("monitor");
+    assert_int_equal(bind(listener, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    monitor = fork();
+    if (monitor == 0)
+        monitor_process(listener, replies, n);
+    close(listener);
+    assert_int_equal(qmp_connect("monitor", 10000, &op.qmp, &err), 0);
+}
+
+static void end_monitor(void)
+{
+    int status;
+
+    qemu_session_end(&op);
+    assert_int_equal(waitpid(monitor, &status, 0), monitor);
+    assert_int_equal(status, 0);
 }
 
 /* What is asked of QEMU gets no answer: that it does not serve the disk is not
  * known. */
 static void a_qemu_that_leaves_is_told_as_such(void **state)
 {
-    struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "monitor" };
+    const char *const replies[] = { "{}" };
     struct disk disk = { .vdev = (char *)"xvda", .source = (char *)"/a.qcow2" };
     cleanup_free char *one = entry("#block1", ""), *two = entry("#block2", "");
     cleanup_free char *text = xasprintf("[%s, %s]", one, two);
     struct json *blocks = parse(text);
     struct xlsnap_error err = { 0 };
-    int listener = socket(AF_UNIX, SOCK_STREAM, 0), status;
-    pid_t pid;
 
-    assert_int_equal(bind(listener, (struct sockaddr *)&to, sizeof(to)), 0);
-    assert_int_equal(listen(listener, 1), 0);
-    pid = fork();
-    if (pid == 0)
-        leaving_monitor(listener);
-    assert_int_equal(qmp_connect("monitor", 10000, &op.qmp, &err), 0);
+    start_monitor(replies, 1);
     assert_null(qemu_find_node(&op, blocks, &disk, &err));
     assert_string_equal(err.msg, "QMP command 'qom-get' on 'monitor' got no "
                                  "answer: Connection reset by peer");
-    qmp_close(op.qmp);
-    op.qmp = NULL;
     json_free(blocks);
-    close(listener);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
+    end_monitor();
 }
+
+/* ---- emulated disks of HVM guests ---- */
+
+/* query-block has a drive of that name on that file. */
+static int check_unplugged(const char *device, const char *file,
+                           struct xlsnap_error *err)
+{
+    cleanup_free char *path = in_dir(file);
+    cleanup_free char *drive = xasprintf(
+        "[{\"device\": \"\", \"inserted\": {\"node-name\": \"xvda-qcow2\", "
+        "\"file\": \"%s\"}}, {\"device\": \"ide0-hd1\"}, {\"device\": \"%s\", "
+        "\"inserted\": {\"node-name\": \"#block1\", \"file\": \"%s\"}}]",
+        path, device, path);
+    const char *replies[] = { "{}", drive };
+    int rc;
+
+    start_monitor(replies, 2);
+    rc = qemu_check_unplugged(&op, err);
+    end_monitor();
+    return rc;
+}
+
+static void an_emulated_disk_is_refused(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    make_image("a.qcow2");
+    use("a.qcow2");
+    assert_int_equal(check_unplugged("ide0-hd0", "a.qcow2", &err),
+                     -XLSNAP_REFUSED);
+    assert_string_equal(err.msg, "disk 'xvda': the guest has it as the "
+                                 "emulated disk 'ide0-hd0' still; it has no "
+                                 "PV drivers, or they have not taken over yet");
+}
+
+static void other_drives_are_fine(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    make_image("a.qcow2");
+    make_image("cd.iso");
+    use("a.qcow2");
+    assert_int_equal(check_unplugged("ide1-cd0", "cd.iso", &err), 0);
+    assert_int_equal(check_unplugged("ide1-cd0", "missing.iso", &err), 0);
+    assert_int_equal(check_unplugged("", "a.qcow2", &err), 0);
+}
+
+static void a_qemu_that_cannot_be_asked_is_refused(void **state)
+{
+    const char *const replies[] = { "{}" };
+    struct xlsnap_error err = { 0 };
+
+    start_monitor(replies, 1);
+    assert_int_equal(qemu_check_unplugged(&op, &err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "'query-block'"));
+    end_monitor();
+}
+
+/* ---- tags ---- */
 
 static void tags_of_a_node_are_found(void **state)
 {
@@ -349,6 +432,9 @@ int main(void)
         TEST(a_disk_that_qemu_has_twice_is_refused),
         TEST(a_reply_of_another_shape_is_refused),
         TEST(a_qemu_that_leaves_is_told_as_such),
+        TEST(an_emulated_disk_is_refused),
+        TEST(other_drives_are_fine),
+        TEST(a_qemu_that_cannot_be_asked_is_refused),
         TEST(tags_of_a_node_are_found),
         TEST(the_id_of_a_tag_is_found),
         TEST(a_tag_that_is_there_twice_has_no_id),

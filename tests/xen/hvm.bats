@@ -1,0 +1,113 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# HVM guests with PV drivers. Each disk of theirs is an emulated one, too, until
+# the guest unplugs it; and a live save leaves QEMU without its images.
+# Takes long.
+
+load helpers
+
+setup_file()
+{
+    guest_new --type hvm --mem 160 --vcpus 2
+}
+
+teardown_file()
+{
+    guest_end
+}
+
+qemu_says()
+{
+    xl qemu-monitor-command "$guest" "$1" | tr -d '\r'
+}
+
+# It is built, and has been let go.
+unpaused()
+{
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = - ]
+}
+
+assert_qemu_runs()
+{
+    qemu_says "info status" | grep -qx "VM status: running" ||
+        fail "QEMU: $(qemu_says "info status")"
+}
+
+@test "create, internal and external, and revert" {
+    snapshot still "disks=['vdev=xvdb,snapshot=external']"
+    gold_made
+    assert_sound
+    assert_qemu_runs
+    assert_monitored
+    go_on
+    snap revert "$guest" name=still
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_qemu_runs
+    assert_monitored
+}
+
+@test "live: the same, and the guest stands still for a part of the time only" {
+    local still live
+
+    labguest mark "$guest"
+    snapshot a
+    assert_sound
+    still=$(labguest gap "$guest" susp)
+    labguest mark "$guest"
+    snapshot b --live "disks=['vdev=xvdb,snapshot=external']" -f
+    gold_made
+    assert_sound
+    live=$(labguest gap "$guest" susp)
+    printf '# stood still, as the guest saw it: %s ms, live %s ms\n' \
+        "$still" "$live" >&3
+    [ "$live" -lt "$still" ]
+    go_on
+    snap revert "$guest" name=b
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_qemu_runs
+    assert_monitored
+}
+
+@test "killed while QEMU has no images, or has just taken them back" {
+    local where
+
+    for where in memory-save:kill-after qemu-activate:kill-after; do
+        run env XLSNAP_FAULT="$where" "$faulty" create --live "$guest" name=try
+        assert_status 5
+        assert_sound || fail "$where"
+        snap recover "$guest"
+        assert_status 0 || fail "$where"
+        assert_no_trace try
+        assert_qemu_runs
+    done
+    assert_scanned
+}
+
+@test "it fails there: all is undone" {
+    run env XLSNAP_FAULT=qemu-activate:before "$faulty" create --live "$guest" name=try
+    assert_status 1
+    assert_sound
+    assert_no_trace try
+    assert_qemu_runs
+    assert_scanned
+}
+
+@test "it reboots; before its PV drivers have taken over it is refused" {
+    local id
+
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 eval "! guest_is_gone && [ \"\$(domid)\" != $id ]"
+    until_true 60 unpaused
+    snap create "$guest" name=try
+    assert_status 4
+    assert_says "disk 'xvda': the guest has it as the emulated disk 'ide0-hd0' still"
+    labguest ready "$guest" 120
+    snapshot after
+    assert_scanned
+    assert_monitored
+}
