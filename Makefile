@@ -98,7 +98,7 @@ check-xen: ## the tests on a real Xen, in the lab
 check-long: ## those in the lab that take long, too, and every fault at every step
 	@tests/run long
 
-bench: ## what a snapshot costs the guest: its pause, and first writes after it
+bench: ## what a snapshot costs the guest: its pause, first writes (XLS_ROUNDS=3)
 	@tests/bench/first-writes
 	@tests/xen/run -j 1 tests/bench/*.bats
 

@@ -69,7 +69,7 @@ rounds()
     local round n none
 
     attach "$1"
-    for round in 1 2 3; do
+    for round in $(seq "${XLS_ROUNDS:-3}"); do
         none=$(pause 0 "$2")
         printf '# %s, round %s: no disk %s ms' "$3" "$round" "$none" >&3
         for n in 1 4 16; do

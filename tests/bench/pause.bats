@@ -36,7 +36,7 @@ rounds()
 {
     local round # not i: bats's run changes that one
 
-    for round in {1..3}; do
+    for round in $(seq "${XLS_ROUNDS:-3}"); do
         printf '# %s: admin %s ms, ours %s ms' "$1" \
             "$(seen admin_way "admin$round")" \
             "$(seen xl snapshot-create "$guest" "name=ours$round")" >&3
@@ -55,4 +55,9 @@ rounds()
 @test "the pause of a PVH guest of 256 MB: the admin's way, ours, ours live" {
     guest_new --type pvh --mem 256
     rounds PVH
+}
+
+@test "the pause of an HVM guest of 256 MB: the admin's way, ours, ours live" {
+    guest_new --type hvm --mem 256
+    rounds HVM
 }

@@ -81,7 +81,7 @@ rounds()
             vdev=$(tr abcd bcde <<<"$vdev")
         done
         guest_on "${disks[@]}"
-        for round in {1..3}; do
+        for round in $(seq "${XLS_ROUNDS:-3}"); do
             printf '# %s, %s: admin %s ms, ours %s ms, %s ms apart\n' \
                 "$n $kind" "$round" "$(seen admin_way "admin$round")" \
                 "$(seen our_way "ours$round")" "$(apart)" >&3

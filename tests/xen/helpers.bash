@@ -75,7 +75,7 @@ guest_fresh()
     if ! labguest check "$guest" >/dev/null 2>&1 || [ "$(snapshot_tags)" ] ||
         ! monitor_count 1; then
         guest_end
-        rm -f "$disk_a" "$disk_b"
+        rm -rf "${disk_dir:?}"/*
         labguest disk "$disk_a"
         labguest disk "$disk_b"
         labguest start "$guest"
