@@ -498,6 +498,23 @@ static void disk_was(struct disk *disk, struct xlsnap_error *err)
     disk->path = path;
 }
 
+/* Whenever the record is written from now on, it is of this boot of the host,
+ * and so must its device numbers be. */
+static void record_renew(struct op *op)
+{
+    struct pending *p = &op->pending;
+    struct xlsnap_error ignored = { 0 };
+    struct file_id id;
+
+    if (pending_same_boot(p))
+        return;
+    for (size_t i = 0; i < op->n_disks; i++)
+        p->disks[i].id = op->disks[i].id;
+    pending_update_disks(p, op);
+    if (!file_id(p->memory, &id, &ignored) && id.ino == p->memory_id.ino)
+        p->memory_id = id;
+}
+
 /* "Not there" would be taken for "removed already". */
 static void disk_out_of_sight(const struct op *op, const struct disk *disk,
                               struct xlsnap_error *err)
@@ -545,5 +562,7 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
     }
     for (size_t g = 0; g < op->n_groups; g++)
         op->groups[g].touched = true;
+    if (!err->code)
+        record_renew(op);
     return err->code ? -err->code : 0;
 }

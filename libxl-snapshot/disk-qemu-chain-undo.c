@@ -7,8 +7,8 @@
  */
 #include "disk-qemu-chain.h"
 
-#include <signal.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "util.h"
 
@@ -81,33 +81,51 @@ static int unlink_ours(const char *path, const struct file_id *id,
     return chain_name_is(path, id) ? file_unlink(path, err) : 0;
 }
 
-int chain_note(struct op *op, bool *what, bool value, struct xlsnap_error *err)
+static int chain_write(struct op *op, struct xlsnap_error *err)
 {
-    if (*what == value)
-        return 0;
-    *what = value;
     pending_update_disks(&op->pending, op);
     return op->pending.file ? pending_write(op->xs, &op->pending, err) : 0;
 }
 
-/* The very QEMU of the snapshot works, and is not on what was made for it: it
- * has never been, or has merged it. */
-static bool chain_was_left(const struct op *op)
+int chain_note_merged(struct op *op, struct disk *disk, bool merged,
+                      struct xlsnap_error *err)
 {
-    return op_is_same_domain(op) && op->dom.qemu_pid > 0 &&
-           !kill(op->dom.qemu_pid, 0);
+    bool before = disk->merged;
+    struct xlsnap_error ignored = { 0 };
+
+    disk->merged = merged;
+    if (before == merged || !chain_write(op, err))
+        return 0;
+    /* What is not on disk is not so; nor must half of it be. */
+    disk->merged = before;
+    chain_write(op, &ignored);
+    return -err->code;
+}
+
+/* Before each merge, also a repeated one: in this boot of the host, and what
+ * an earlier one has noted holds no more. */
+static int chain_begin_merge(struct op *op, struct disk *disk,
+                             struct xlsnap_error *err)
+{
+    disk->merging = true;
+    disk->merged = false;
+    return chain_write(op, err);
 }
 
 /*
  * Is all that is in what was made also in what the guest has?  An external
- * snapshot's base gets the disk's name only when it is so; an overlay's base
- * has it all the time, and somebody may have started the guest on it in the
- * middle of a merge.
+ * snapshot's base gets the disk's name only when it is so, and whoever has the
+ * base open otherwise has never left it.  An overlay's base has its name all
+ * the time, and somebody may have started the guest on it in the middle of a
+ * merge.
  */
 static bool chain_is_merged(const struct op *op, const struct disk *disk)
 {
-    return disk->merged || (disk->merging && chain_is_external(disk)) ||
-           chain_was_left(op);
+    if (!chain_is_external(disk))
+        return disk->merged;
+    return disk->merging || (op_is_same_domain(op) && op->dom.qemu_pid > 0 &&
+                             file_is_open_in(&disk->id, op->dom.qemu_pid) &&
+                             !file_is_open_in(&disk->made, op->dom.qemu_pid));
 }
 
 /* What a guest wrote after the switch is dropped by no undo. */
@@ -129,19 +147,41 @@ static int chain_check_empty(const struct op *op, const struct disk *disk,
                        disk->vdev, overlay, disk->source, op->pending.domain);
 }
 
-/* The base must not be newer: somebody has started the domain on it since. */
+/* Is the file written to later than the other? */
+static bool is_newer(const char *path, const char *than)
+{
+    struct stat a, b;
+
+    if (stat(path, &a) || stat(than, &b))
+        return false;
+    return a.st_mtim.tv_sec > b.st_mtim.tv_sec ||
+           (a.st_mtim.tv_sec == b.st_mtim.tv_sec &&
+            a.st_mtim.tv_nsec > b.st_mtim.tv_nsec);
+}
+
+/* Has anybody written to it since this boot of the host? */
+static bool is_written_since_boot(const char *path)
+{
+    struct timespec now, up;
+    struct stat st;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    return !stat(path, &st) && st.st_mtim.tv_sec > now.tv_sec - up.tv_sec;
+}
+
+/*
+ * The base must not be newer: somebody has started the domain on it since.  A
+ * merge that was cut off has written to it, too; but not yet in this boot.
+ */
 static int overlay_check_newer(const struct op *op, const struct disk *disk,
                                struct xlsnap_error *err)
 {
-    struct stat base, overlay;
+    bool newer = !disk->merging ? is_newer(disk->path, disk->target)
+                                : !pending_same_boot(&op->pending) &&
+                                      is_written_since_boot(disk->path);
 
-    if (disk->merging || stat(disk->path, &base) ||
-        stat(disk->target, &overlay) ||
-        base.st_mtim.tv_sec < overlay.st_mtim.tv_sec ||
-        (base.st_mtim.tv_sec == overlay.st_mtim.tv_sec &&
-         base.st_mtim.tv_nsec <= overlay.st_mtim.tv_nsec))
-        return 0;
-    return chain_check_empty(op, disk, disk->target, err);
+    return newer ? chain_check_empty(op, disk, disk->target, err) : 0;
 }
 
 /* Not, or no longer, switched: what was made goes, the disk stays. */
@@ -153,9 +193,9 @@ static int chain_unmake(struct op *op, struct disk *disk,
 
     if (chain_is_external(disk) && !chain_name_is(disk->path, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
-                           "disk '%s': '%s' is no longer the file it was; put "
-                           "it back, or drop the record with 'xl "
-                           "snapshot-recover --abandon %s'",
+                           "disk '%s': '%s' is no longer the file it was ('xl "
+                           "snapshot-recover --abandon %s' drops the record, "
+                           "and leaves all as it is)",
                            disk->vdev, disk->path, op->pending.domain);
     /* An external one is under TARGET's name once it was merged. */
     rc = chain_check_empty(op, disk, tmp, err);
@@ -174,7 +214,7 @@ int chain_remove_live(struct op *op, struct disk *disk,
     int rc = 0;
 
     if (chain_switched(op, disk)) {
-        rc = chain_note(op, &disk->merging, true, err);
+        rc = chain_begin_merge(op, disk, err);
         if (!rc)
             rc = chain_commit_live(op, disk, err);
     }
@@ -207,7 +247,7 @@ int chain_external_remove_offline(struct op *op, struct disk *disk,
                            "disk '%s': neither '%s' nor '%s' is the file that "
                            "the disk was",
                            disk->vdev, disk->path, disk->target);
-    rc = chain_note(op, &disk->merging, true, err);
+    rc = chain_begin_merge(op, disk, err);
     if (!rc)
         rc = chain_commit_offline(disk, overlay, err);
     if (!rc)
@@ -227,16 +267,18 @@ int chain_overlay_remove_offline(struct op *op, struct disk *disk,
 {
     int rc = 0;
 
-    if (chain_name_is(disk->target, &disk->made) && !disk->merged) {
+    /* Merged, but written to since: it was started on it once more. */
+    if (chain_name_is(disk->target, &disk->made) &&
+        (!disk->merged || is_newer(disk->target, disk->path))) {
         rc = overlay_check_newer(op, disk, err);
         if (!rc)
-            rc = chain_note(op, &disk->merging, true, err);
+            rc = chain_begin_merge(op, disk, err);
         if (!rc)
             rc = chain_commit_offline(disk, disk->target, err);
         if (!rc)
             rc = qemu_img_sync(disk->path, err);
         if (!rc)
-            rc = chain_note(op, &disk->merged, true, err);
+            rc = chain_note_merged(op, disk, true, err);
     }
     return rc ? rc : chain_unmake(op, disk, err);
 }

@@ -32,8 +32,9 @@ int chain_make_overlay(const struct disk *disk, const char *file,
 
 /* ---- disk-qemu-chain-undo.c ---- */
 
-/* Sets disk->merging or ->merged, in the record, too. */
-int chain_note(struct op *op, bool *what, bool value, struct xlsnap_error *err);
+/* Sets disk->merged in the record, too; if that fails, nowhere. */
+int chain_note_merged(struct op *op, struct disk *disk, bool merged,
+                      struct xlsnap_error *err);
 
 qemu_disk_fn chain_external_rescue, chain_overlay_rescue, chain_remove_live;
 qemu_disk_fn chain_external_remove_offline, chain_overlay_remove_offline;

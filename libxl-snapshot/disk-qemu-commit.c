@@ -11,7 +11,6 @@
 #include "disk-qemu-chain.h"
 
 #include <fcntl.h>
-#include <signal.h>
 
 #include "run.h"
 #include "util.h"
@@ -22,7 +21,7 @@
 
 static char *commit_job(const struct disk *disk)
 {
-    return xasprintf("xl-snapshot-%s", disk->vdev);
+    return xasprintf(QEMU_JOB "%s", disk->vdev);
 }
 
 struct commit_state {
@@ -50,8 +49,11 @@ static char *commit_status(struct op *op, const struct disk *disk,
             continue;
         status = xstrdup(json_get_string(job, "status"));
         state->failed = xstrdup(json_get_string(job, "error"));
-        state->left = json_get_int(job, "total-progress", 0) -
-                      json_get_int(job, "current-progress", 0);
+        state->left = json_get_int(job, "total-progress", 0);
+        /* 0 until it has looked what there is to copy. */
+        state->left =
+            state->left ? state->left - json_get_int(job, "current-progress", 0)
+                        : INT64_MAX;
     }
     json_free(reply);
     return status;
@@ -217,7 +219,7 @@ static int commit_names(struct op *op, struct disk *disk,
         return commit_exchange(disk, err);
     rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
                            disk->format, err);
-    return rc ? rc : chain_note(op, &disk->merged, true, err);
+    return rc ? rc : chain_note_merged(op, disk, true, err);
 }
 
 /* Has commit_names been done? */
@@ -238,10 +240,10 @@ static int commit_names_back(struct op *op, struct disk *disk,
                        chain_name_is(disk->target, &disk->made)
                    ? commit_exchange(disk, err)
                    : 0;
-    rc = chain_note(op, &disk->merged, false, err);
-    return rc ? rc
-              : domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,
-                                  LIBXL_DISK_FORMAT_QCOW2, err);
+    /* Both, whatever becomes of the other. */
+    rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,
+                           LIBXL_DISK_FORMAT_QCOW2, err);
+    return chain_note_merged(op, disk, false, err) ? -err->code : rc;
 }
 
 /*
@@ -307,8 +309,6 @@ int chain_commit_end(struct op *op, struct disk *disk, struct xlsnap_error *err)
     cleanup_free char *status = NULL, *failed = NULL;
     int rc = 0;
 
-    if (op->dom.qemu_pid > 0 && kill(op->dom.qemu_pid, 0) && errno == ESRCH)
-        return 0; /* and its jobs with it */
     status = commit_status(op, disk, &state, err);
     failed = state.failed;
     if (!status && err->code)

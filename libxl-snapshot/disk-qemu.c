@@ -212,9 +212,12 @@ static int qemu_rescue(struct op *op, struct disk_group *group,
      * libxl's configuration is right in any case.  Recover looks again. */
     if (rc && !kill(op->dom.qemu_pid, 0))
         return rc;
-    if (rc) /* it is gone, and what it had to say with it */
+    /* It is gone, and nobody knows which file it wrote to last: what was made
+     * is merged when the domain is gone, too. */
+    if (rc) {
         memset(err, 0, sizeof(*err));
-    rc = 0;
+        return 0;
+    }
     for (size_t i = 0; i < group->n; i++) {
         struct disk *disk = group->disks[i];
 

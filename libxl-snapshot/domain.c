@@ -317,6 +317,10 @@ static const char *domain_device_refusal(const libxl_domain_config *c)
                "saved";
     if (c->num_vtpms)
         return "it has a vTPM, whose state is kept by another domain";
+    if (!libxl_defbool_is_default(c->b_info.dm_restrict) &&
+        libxl_defbool_val(c->b_info.dm_restrict))
+        return "its QEMU is locked up (dm_restrict), and could not open what "
+               "a snapshot makes";
     if (c->b_info.num_vnuma_nodes)
         return "it has vNUMA nodes, and libxl cannot save those";
     return NULL;

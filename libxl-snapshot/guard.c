@@ -15,6 +15,7 @@
 #include "util.h"
 
 #define READY_TIMEOUT_MS 30000
+#define HELPER_END_MS 10000
 
 /* What is said on the socket, a byte each. */
 enum guard_word {
@@ -209,6 +210,23 @@ static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
     return -1;
 }
 
+/* The guest may stand still all the same, once the helper of the dead tool has
+ * ended; another one is somebody else's save. */
+static int guard_resume_unasked(struct xlsnap *xs, struct domain *dom)
+{
+    int64_t deadline = now_ms() + HELPER_END_MS;
+    struct xlsnap_error err = { 0 };
+
+    while (domain_save_helper(dom->domid) && now_ms() < deadline)
+        usleep(100000);
+    if (domain_save_helper(dom->domid) ||
+        domain_refresh(xs, dom) != DOMAIN_THERE ||
+        !domain_settle(xs, dom, false, 0, &err))
+        return 0;
+    handle_log(xs, XTL_ERROR, "guard: domain '%s': %s", dom->name, err.msg);
+    return -1;
+}
+
 /* The tool is gone: what it would have done for the guest.  Its disks first:
  * between a switch and its end their names are wrong. */
 static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
@@ -225,6 +243,8 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
     recover_rescue_domain(xs, dom->uuid);
     if (armed && guard_requested(dom, watch))
         rc = guard_resume(xs, dom, last == GUARD_PAUSING);
+    else if (armed) /* libxl does not ask an HVM guest without PV drivers */
+        rc = guard_resume_unasked(xs, dom);
     if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&
         monitor_keep(xs, dom, 0, &err))
         handle_log(xs, XTL_ERROR, "guard: %s", err.msg);

@@ -139,36 +139,89 @@ const struct json *qemu_find_node(struct op *op, const struct json *blocks,
     return found;
 }
 
-/* The disk that this entry of query-block, an emulated drive, is on; or NULL. */
-static const struct disk *qemu_emulated(const struct op *op,
-                                        const struct json *entry)
+bool qemu_has_our_jobs(struct op *op)
+{
+    struct xlsnap_error ignored = { 0 };
+    struct json *reply = NULL;
+    bool found = false;
+
+    qemu_session_end(op);
+    if (!qemu_session(op, &ignored) &&
+        !qmp_command(op->qmp, "query-jobs", NULL, QMP_TIMEOUT_MS, &reply,
+                     &ignored))
+        for (size_t i = 0; i < json_array_len(qmp_result(reply)); i++) {
+            const char *id =
+                json_get_string(json_array_at(qmp_result(reply), i), "id");
+
+            found |= id && !strncmp(id, QEMU_JOB, strlen(QEMU_JOB));
+        }
+    json_free(reply);
+    qemu_session_end(op);
+    return found;
+}
+
+/* Is this entry of query-block a drive of its own device, written to by QEMU? */
+static bool qemu_is_emulated(const struct json *entry)
+{
+    const char *device = json_get_string(entry, "device");
+    const struct json *inserted = json_get(entry, "inserted");
+
+    return device && *device && inserted &&
+           !json_get_bool(inserted, "ro", false);
+}
+
+static int qemu_refuse_emulated(const struct op *op, const struct json *entry,
+                                struct xlsnap_error *err)
 {
     const char *device = json_get_string(entry, "device");
     const char *file = json_get_string(json_get(entry, "inserted"), "file");
     struct xlsnap_error ignored = { 0 };
+    const struct disk *disk = NULL;
     struct file_id id;
 
-    if (!device || !*device || !file || file_id(file, &id, &ignored))
-        return NULL;
-    return disks_find_id(op, &id);
+    if (file && !file_id(file, &id, &ignored))
+        disk = disks_find_id(op, &id);
+    if (!disk)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "QEMU has the emulated drive '%s' ('%s'), which "
+                           "would not be in the snapshot",
+                           device, file ? file : "");
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "disk '%s': the guest has it as the emulated disk '%s' "
+                       "still; it has no PV drivers, or they have not taken "
+                       "over yet",
+                       disk->vdev, device);
+}
+
+static int qemu_check_runs(struct op *op, struct xlsnap_error *err)
+{
+    struct json *reply = NULL;
+    int rc = qemu_session(op, err);
+    const char *status;
+
+    if (!rc)
+        rc = qmp_command(op->qmp, "query-status", NULL, QMP_TIMEOUT_MS, &reply,
+                         err);
+    status = json_get_string(qmp_result(reply), "status");
+    if (!rc && (!status || strcmp(status, "running")))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "QEMU does not run, but is in state '%s'",
+                         status ? status : "");
+    json_free(reply);
+    return rc;
 }
 
 int qemu_check_unplugged(struct op *op, struct xlsnap_error *err)
 {
     struct json *reply = NULL;
-    int rc = qemu_query_block(op, &reply, err);
+    int rc = qemu_check_runs(op, err);
 
-    for (size_t i = 0; !rc && i < json_array_len(qmp_result(reply)); i++) {
-        const struct json *entry = json_array_at(qmp_result(reply), i);
-        const struct disk *disk = qemu_emulated(op, entry);
-
-        if (disk)
-            rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                             "disk '%s': the guest has it as the emulated disk "
-                             "'%s' still; it has no PV drivers, or they have "
-                             "not taken over yet",
-                             disk->vdev, json_get_string(entry, "device"));
-    }
+    if (!rc)
+        rc = qemu_query_block(op, &reply, err);
+    for (size_t i = 0; !rc && i < json_array_len(qmp_result(reply)); i++)
+        if (qemu_is_emulated(json_array_at(qmp_result(reply), i)))
+            rc = qemu_refuse_emulated(op, json_array_at(qmp_result(reply), i),
+                                      err);
     json_free(reply);
     qemu_session_end(op);
     if (rc)
@@ -180,9 +233,11 @@ int qemu_activate(struct op *op, struct xlsnap_error *err)
 {
     int rc = qemu_session(op, err);
 
-    return rc ? rc
-              : qmp_command(op->qmp, "cont", NULL, QEMU_TRANSACTION_TIMEOUT_MS,
-                            NULL, err);
+    if (!rc)
+        rc = qmp_command(op->qmp, "cont", NULL, QEMU_TRANSACTION_TIMEOUT_MS,
+                         NULL, err);
+    /* From some states cont does nothing, and says that all is well. */
+    return rc ? rc : qemu_check_runs(op, err);
 }
 
 bool qemu_node_has_tag(const struct json *inserted, const char *tag)

@@ -53,6 +53,9 @@ int qemu_check_unplugged(struct op *op, struct xlsnap_error *err);
  * migration/savevm.c).  This takes them back; Xen still holds the vCPUs.
  */
 int qemu_activate(struct op *op, struct xlsnap_error *err);
+/* Is there a job whose id begins with QEMU_JOB? */
+#define QEMU_JOB "xl-snapshot-"
+bool qemu_has_our_jobs(struct op *op);
 /* Does the image of such an entry hold a snapshot of that tag? */
 bool qemu_node_has_tag(const struct json *inserted, const char *tag);
 /*

@@ -17,6 +17,7 @@
 #include "cfg.h"
 #include "monitor.h"
 #include "paths.h"
+#include "qemu.h"
 #include "recover.h"
 #include "revert.h"
 #include "util.h"
@@ -286,12 +287,23 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
 
     op_fill_snapshot(op);
     recover_find_domain(op);
-    if (!op_is_same_domain(op))
+    if (op->dom.domid == DOMAIN_NONE)
         return 0;
     rc = recover_wait_helper(op, err);
-    if (!rc && recover_rescue(op, &rescue))
+    if (rc)
+        return rc;
+    if (recover_rescue(op, &rescue)) {
         handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
-    return rc ? rc : domain_settle(op->xs, &op->dom, false, 0, err);
+        if (qemu_has_our_jobs(op))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "QEMU is merging a disk of domain '%s', and the "
+                               "guest may wait for the end of it: the record "
+                               "stays ('xl destroy' ends both)",
+                               op->dom.name);
+    }
+    return op_is_same_domain(op)
+               ? domain_settle(op->xs, &op->dom, false, 0, err)
+               : 0;
 }
 
 static int recover_create(struct op *op, char **outcome_r,
@@ -310,6 +322,7 @@ static int recover_create(struct op *op, char **outcome_r,
         if (!rc)
             *err = look;
         rc = -err->code;
+        published = true; /* nothing is taken back that may have been asked */
     }
     /* The guest goes on, whatever became of the files. */
     if (recover_create_wake(op, published, &wake)) {

@@ -56,6 +56,15 @@ static void remove_all(void)
     assert_int_equal(err.code, 0);
 }
 
+static void assert_refused_to_remove(const char *message)
+{
+    struct xlsnap_error err = { 0 };
+
+    assert_int_equal(disk_qemu.remove(&op, &group, &err), -XLSNAP_REFUSED);
+    if (!strstr(err.msg, message))
+        assert_string_equal(err.msg, message);
+}
+
 static void assert_not_removed(const char *message)
 {
     struct xlsnap_error err = { 0 };
@@ -488,6 +497,36 @@ static void anothers_file_in_place_of_an_overlay_stays(void **state)
     assert_undone(disk, "qcow2", BEFORE);
 }
 
+/* A merge that was cut off, and then a reboot of the host, which started the
+ * guest on the base. */
+static void an_overlay_whose_base_runs_since_the_reboot_is_kept(void **state)
+{
+    struct disk *disk;
+
+    make_full_image("a.qcow2");
+    disk = use_for(XLSNAP_METHOD_OVERLAY, "a.qcow2", "t.qcow2");
+    make_overlay(disk, OVERLAY_SWITCHED);
+    guest_writes("t.qcow2");
+    disk->merging = true;
+    op.pending.boot_id = xstrdup("another");
+    assert_refused_to_remove("choose one");
+    assert_files(".", "a.qcow2 t.qcow2");
+}
+
+static void an_overlay_that_was_used_after_its_merge_is_merged_again(
+    void **state)
+{
+    struct disk *disk;
+
+    make_full_image("a.qcow2");
+    disk = use_for(XLSNAP_METHOD_OVERLAY, "a.qcow2", "t.qcow2");
+    make_overlay(disk, OVERLAY_SWITCHED);
+    guest_writes("t.qcow2");
+    disk->merging = disk->merged = true;
+    remove_all();
+    assert_undone(disk, "qcow2", AFTER);
+}
+
 /* qemu-img would write to it. */
 static void an_overlay_on_another_base_is_not_committed(void **state)
 {
@@ -566,6 +605,8 @@ int main(void)
         TEST(the_overlay_of_a_vhd_is_undone),
         TEST(an_overlay_in_another_directory_is_undone),
         TEST(anothers_file_in_place_of_an_overlay_stays),
+        TEST(an_overlay_whose_base_runs_since_the_reboot_is_kept),
+        TEST(an_overlay_that_was_used_after_its_merge_is_merged_again),
         TEST(an_overlay_on_another_base_is_not_committed),
         TEST(an_overlay_that_cannot_be_read_is_kept),
         TEST(an_overlay_that_cannot_be_committed_stays),

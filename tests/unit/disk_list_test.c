@@ -406,6 +406,23 @@ static struct disk *begin_external(void)
     return disk;
 }
 
+/* A record that is written after the reboot is of that boot. */
+static void a_record_is_renewed_after_a_reboot(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct disk *disk = begin_external();
+    struct file_id id = disk->id;
+
+    reboot_host();
+    recall();
+    if (pending_write(&xs, &op.pending, &err))
+        fail_msg("%s", err.msg);
+    recall();
+    assert_true(file_id_equal(&op.pending.disks[0].id, &id));
+    assert_true(file_id_equal(&op.disks[0].id, &id));
+    assert_true(pending_same_boot(&op.pending));
+}
+
 static void a_disk_without_its_name_gets_it_back(void **state)
 {
     switch_over(begin_external());
@@ -511,6 +528,7 @@ int main(void)
         TEST(an_overlay_is_published_with_both_formats),
         TEST(the_record_says_which_files_they_were),
         TEST(the_disk_of_a_recorded_overlay_is_its_source),
+        TEST(a_record_is_renewed_after_a_reboot),
         TEST(a_target_whose_directory_is_another_is_refused),
         TEST(a_record_with_a_disk_left_out_is_told),
         TEST(a_disk_more_than_recorded_is_refused),

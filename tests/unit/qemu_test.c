@@ -219,12 +219,13 @@ static int check_unplugged(const char *device, const char *file,
     cleanup_free char *drive = xasprintf(
         "[{\"device\": \"\", \"inserted\": {\"node-name\": \"xvda-qcow2\", "
         "\"file\": \"%s\"}}, {\"device\": \"ide0-hd1\"}, {\"device\": \"%s\", "
-        "\"inserted\": {\"node-name\": \"#block1\", \"file\": \"%s\"}}]",
-        path, device, path);
-    const char *replies[] = { "{}", drive };
+        "\"inserted\": {\"node-name\": \"#block1\", \"file\": \"%s\", "
+        "\"ro\": %s}}]",
+        path, device, path, strstr(file, ".iso") ? "true" : "false");
+    const char *replies[] = { "{}", "{\"status\": \"running\"}", drive };
     int rc;
 
-    start_monitor(replies, 2);
+    start_monitor(replies, 3);
     rc = qemu_check_unplugged(&op, err);
     end_monitor();
     return rc;
@@ -255,6 +256,31 @@ static void other_drives_are_fine(void **state)
     assert_int_equal(check_unplugged("", "a.qcow2", &err), 0);
 }
 
+static void a_drive_that_only_qemu_has_is_refused(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    make_image("a.qcow2");
+    make_image("floppy.img");
+    use("a.qcow2");
+    assert_int_equal(check_unplugged("floppy0", "floppy.img", &err),
+                     -XLSNAP_REFUSED);
+    assert_ptr_equal(
+        strstr(err.msg, "QEMU has the emulated drive 'floppy0' ('"), err.msg);
+}
+
+static void a_qemu_that_stands_still_is_refused(void **state)
+{
+    const char *const replies[] = { "{}", "{\"status\": \"suspended\"}" };
+    struct xlsnap_error err = { 0 };
+
+    start_monitor(replies, 2);
+    assert_int_equal(qemu_check_unplugged(&op, &err), -XLSNAP_REFUSED);
+    assert_string_equal(err.msg,
+                        "QEMU does not run, but is in state 'suspended'");
+    end_monitor();
+}
+
 static void a_qemu_that_cannot_be_asked_is_refused(void **state)
 {
     const char *const replies[] = { "{}" };
@@ -262,7 +288,7 @@ static void a_qemu_that_cannot_be_asked_is_refused(void **state)
 
     start_monitor(replies, 1);
     assert_int_equal(qemu_check_unplugged(&op, &err), -XLSNAP_REFUSED);
-    assert_non_null(strstr(err.msg, "'query-block'"));
+    assert_non_null(strstr(err.msg, "'query-status'"));
     end_monitor();
 }
 
@@ -434,6 +460,8 @@ int main(void)
         TEST(a_qemu_that_leaves_is_told_as_such),
         TEST(an_emulated_disk_is_refused),
         TEST(other_drives_are_fine),
+        TEST(a_drive_that_only_qemu_has_is_refused),
+        TEST(a_qemu_that_stands_still_is_refused),
         TEST(a_qemu_that_cannot_be_asked_is_refused),
         TEST(tags_of_a_node_are_found),
         TEST(the_id_of_a_tag_is_found),
