@@ -53,6 +53,8 @@ assert_one_file()
     assert_back_at "$before"
     assert_scanned
     rm -r "$snapshots/$guest/monday"
+    xl qemu-monitor-command "$guest" \
+        "snapshot_delete_blkdev_internal xvdb-qcow2 monday"
     snapshot monday "disks=['vdev=xvda,snapshot=external']"
     number=$(newest)
     go_on "$number"
