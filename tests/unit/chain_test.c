@@ -508,6 +508,7 @@ static void an_overlay_whose_base_runs_since_the_reboot_is_kept(void **state)
     make_overlay(disk, OVERLAY_SWITCHED);
     guest_writes("t.qcow2");
     disk->merging = true;
+    free(op.pending.boot_id);
     op.pending.boot_id = xstrdup("another");
     assert_refused_to_remove("choose one");
     assert_files(".", "a.qcow2 t.qcow2");
