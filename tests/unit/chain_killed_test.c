@@ -155,29 +155,49 @@ static void wait_job(const char *wanted)
     assert_true(reached);
 }
 
-/* The commit of a finished snapshot, as far as "ready". */
-static struct file_id begin_commit(void)
+/* A merge as the undo begins it, as far as "ready". */
+static void tell_commit(const char *top, const char *base)
 {
-    struct disk *disk = use_external();
+    cleanup_free char *arguments =
+        xasprintf("{\"job-id\": \"xl-snapshot-xvda\", \"device\": \"%s\", "
+                  "\"base-node\": \"%s\", \"auto-finalize\": false, "
+                  "\"auto-dismiss\": false}",
+                  top, base);
+
+    tell("block-commit", arguments, NULL);
+    wait_job("ready");
+}
+
+static void tell_complete(void)
+{
+    tell("job-complete", JOB, NULL);
+    wait_job("pending");
+}
+
+static void tell_finalize(void)
+{
+    tell("job-finalize", JOB, NULL);
+    wait_job("concluded");
+}
+
+/* The commit of a finished snapshot, as far as "ready". */
+static struct file_id begin_commit(struct disk *disk)
+{
     struct file_id id = disk->id;
 
     start_qemu("a.qcow2", NULL);
     make_snapshot();
     live_writes("da");
-    tell("block-commit",
-         "{\"job-id\": \"xl-snapshot-xvda\", \"device\": \"xvda-" TOKEN
-         "\", \"base-node\": \"xvda-qcow2\", \"auto-finalize\": false, "
-         "\"auto-dismiss\": false}",
-         NULL);
-    wait_job("ready");
+    tell_commit("xvda-" TOKEN, "xvda-qcow2");
     return id;
 }
 
-static void begin_commit_pending(struct file_id *id_r)
+static struct file_id begin_commit_pending(struct disk *disk)
 {
-    *id_r = begin_commit();
-    tell("job-complete", JOB, NULL);
-    wait_job("pending");
+    struct file_id id = begin_commit(disk);
+
+    tell_complete();
+    return id;
 }
 
 static void assert_commit_gone_on_with(const struct file_id *id)
@@ -189,7 +209,7 @@ static void assert_commit_gone_on_with(const struct file_id *id)
 
 static void a_commit_that_was_ready_is_made_anew(void **state)
 {
-    struct file_id id = begin_commit();
+    struct file_id id = begin_commit(use_external());
 
     kill_tool();
     rescue();
@@ -200,9 +220,8 @@ static void a_commit_that_was_ready_is_made_anew(void **state)
 /* QEMU held the guest's requests: it must not wait for us for ever. */
 static void a_commit_before_its_renaming_is_made_anew(void **state)
 {
-    struct file_id id;
+    struct file_id id = begin_commit_pending(use_external());
 
-    begin_commit_pending(&id);
     kill_tool();
     rescue();
     assert_active("a.qcow2", &op.disks[0].made);
@@ -212,9 +231,8 @@ static void a_commit_before_its_renaming_is_made_anew(void **state)
 
 static void a_commit_after_its_renaming_is_ended(void **state)
 {
-    struct file_id id;
+    struct file_id id = begin_commit_pending(use_external());
 
-    begin_commit_pending(&id);
     assert_int_equal(rename("a-s1.qcow2", "a.qcow2"), 0);
     kill_tool();
     rescue();
@@ -223,13 +241,33 @@ static void a_commit_after_its_renaming_is_ended(void **state)
     assert_commit_gone_on_with(&id);
 }
 
+/* As commit_names leaves them. */
+static void exchange_names(void)
+{
+    assert_int_equal(
+        renameat2(AT_FDCWD, "a-s1.qcow2", AT_FDCWD, "a.qcow2", RENAME_EXCHANGE),
+        0);
+}
+
+static void a_commit_after_the_exchange_of_names_is_ended(void **state)
+{
+    struct file_id id = begin_commit_pending(use_external());
+
+    exchange_names();
+    kill_tool();
+    rescue();
+    assert_active("a.qcow2", &id);
+    live_writes("da");
+    op.disks[0].merging = true; /* as was noted before it */
+    assert_commit_gone_on_with(&id);
+}
+
 /* Which way the job must go cannot be seen: it is not ended the wrong way. */
 static void a_commit_whose_disk_is_out_of_sight_waits_for_it(void **state)
 {
     struct xlsnap_error err = { 0 };
-    struct file_id id;
+    struct file_id id = begin_commit_pending(use_external());
 
-    begin_commit_pending(&id);
     assert_int_equal(rename("a.qcow2", "hidden"), 0);
     qemu_session_end(&op); /* the guard knows what the tool did */
     assert_int_equal(disk_qemu.rescue(&op, now, &err), -XLSNAP_FAILED);
@@ -247,12 +285,9 @@ static void a_commit_whose_disk_is_out_of_sight_waits_for_it(void **state)
 /* QEMU has not let go of the overlay, though the names were changed already. */
 static void a_commit_that_fails_at_its_end_gives_the_names_back(void **state)
 {
-    struct file_id id;
+    struct file_id id = begin_commit_pending(use_external());
 
-    begin_commit_pending(&id);
-    assert_int_equal(
-        renameat2(AT_FDCWD, "a-s1.qcow2", AT_FDCWD, "a.qcow2", RENAME_EXCHANGE),
-        0);
+    exchange_names();
     tell("job-cancel", JOB, NULL);
     wait_job("concluded");
     kill_tool();
@@ -261,26 +296,6 @@ static void a_commit_that_fails_at_its_end_gives_the_names_back(void **state)
     assert_active("a.qcow2", &op.disks[0].made);
     live_writes("da");
     assert_commit_gone_on_with(&id);
-}
-
-/* An overlay's, as far as "pending". */
-static struct file_id begin_overlay_commit(void)
-{
-    struct disk *disk = use_overlay();
-    struct file_id id = disk->id;
-
-    start_qemu("a.qcow2", NULL);
-    make_snapshot();
-    live_writes("da");
-    tell("block-commit",
-         "{\"job-id\": \"xl-snapshot-xvda\", \"device\": \"xvda-" TOKEN
-         "\", \"base-node\": \"xvda-qcow2\", \"auto-finalize\": false, "
-         "\"auto-dismiss\": false}",
-         NULL);
-    wait_job("ready");
-    tell("job-complete", JOB, NULL);
-    wait_job("pending");
-    return id;
 }
 
 static void note_merge(bool merged)
@@ -295,7 +310,7 @@ static void note_merge(bool merged)
 
 static void an_overlays_commit_before_its_note_is_made_anew(void **state)
 {
-    struct file_id id = begin_overlay_commit();
+    struct file_id id = begin_commit_pending(use_overlay());
 
     note_merge(false);
     kill_tool();
@@ -308,7 +323,7 @@ static void an_overlays_commit_before_its_note_is_made_anew(void **state)
 
 static void an_overlays_commit_after_its_note_is_ended(void **state)
 {
-    struct file_id id = begin_overlay_commit();
+    struct file_id id = begin_commit_pending(use_overlay());
 
     note_merge(true);
     kill_tool();
@@ -363,12 +378,10 @@ static void of_a_dead_qemu_a_rescue_leaves_all_as_it_is(void **state)
 
 static void a_commit_that_was_not_dismissed_is_so(void **state)
 {
-    struct file_id id;
+    struct file_id id = begin_commit_pending(use_external());
 
-    begin_commit_pending(&id);
     assert_int_equal(rename("a-s1.qcow2", "a.qcow2"), 0);
-    tell("job-finalize", JOB, NULL);
-    wait_job("concluded");
+    tell_finalize();
     kill_tool();
     assert_commit_gone_on_with(&id);
 }
@@ -446,7 +459,7 @@ static bool has_node(const char *name)
  * them, and has named the base, but before it lets the overlay's node go. */
 static void merge_in_new_qemu(const char *overlay, const char *base)
 {
-    cleanup_free char *node = NULL, *arguments = NULL;
+    cleanup_free char *node = NULL;
     struct xlsnap_error err = { 0 };
 
     stop_qemu();
@@ -455,14 +468,8 @@ static void merge_in_new_qemu(const char *overlay, const char *base)
     pending_update_disks(&op.pending, &op);
     ok(pending_write(&xs, &op.pending, &err), &err);
     node = node_of(base);
-    arguments = xasprintf("{\"job-id\": \"xl-snapshot-xvda\", \"device\": "
-                          "\"xvda-qcow2\", \"base-node\": \"%s\", "
-                          "\"auto-finalize\": false, \"auto-dismiss\": false}",
-                          node);
-    tell("block-commit", arguments, NULL);
-    wait_job("ready");
-    tell("job-complete", JOB, NULL);
-    wait_job("pending");
+    tell_commit("xvda-qcow2", node);
+    tell_complete();
     if (now->disks[0]->method == XLSNAP_METHOD_EXTERNAL)
         assert_int_equal(rename(base, overlay), 0);
     else
@@ -470,8 +477,7 @@ static void merge_in_new_qemu(const char *overlay, const char *base)
     op.disks[0].merged = now->disks[0]->method == XLSNAP_METHOD_OVERLAY;
     pending_update_disks(&op.pending, &op);
     ok(pending_write(&xs, &op.pending, &err), &err);
-    tell("job-finalize", JOB, NULL);
-    wait_job("concluded");
+    tell_finalize();
     tell("job-dismiss", JOB, NULL);
     assert_true(has_node("xvda-qcow2"));
     kill_tool();
@@ -548,6 +554,7 @@ int main(void)
         LIVE_TEST(a_commit_that_was_ready_is_made_anew),
         LIVE_TEST(a_commit_before_its_renaming_is_made_anew),
         LIVE_TEST(a_commit_after_its_renaming_is_ended),
+        LIVE_TEST(a_commit_after_the_exchange_of_names_is_ended),
         LIVE_TEST(a_commit_whose_disk_is_out_of_sight_waits_for_it),
         LIVE_TEST(a_commit_that_fails_at_its_end_gives_the_names_back),
         LIVE_TEST(an_overlays_commit_before_its_note_is_made_anew),
