@@ -220,6 +220,26 @@ snapshot()
     assert_status 0
 }
 
+# live_is_shorter NAME-STILL NAME-LIVE [CREATE ARGUMENT...]: two snapshots, the second
+# one live; the guest sees itself stand still for less.
+live_is_shorter()
+{
+    local still live
+
+    labguest mark "$guest"
+    snapshot "$1"
+    assert_sound
+    still=$(labguest gap "$guest" susp)
+    labguest mark "$guest"
+    snapshot "$2" --live "${@:3}"
+    gold_made
+    assert_sound
+    live=$(labguest gap "$guest" susp)
+    printf '# stood still, as the guest saw it: %s ms, live %s ms\n' \
+        "$still" "$live" >&3
+    [ "$live" -lt "$still" ]
+}
+
 newest()
 {
     labguest now "$guest"

@@ -7,24 +7,7 @@
 
 load helpers
 load lvm
-
-setup_file()
-{
-    guest_none
-    vg_setup
-}
-
-teardown_file()
-{
-    guest_end
-    vg_clear
-}
-
-setup()
-{
-    guest_none
-    vg_clear
-}
+load volumes
 
 reboots()
 {

@@ -5,12 +5,7 @@
 
 load helpers
 load lvm
-
-setup_file()
-{
-    guest_none
-    vg_setup
-}
+load volumes
 
 teardown()
 {
@@ -18,19 +13,6 @@ teardown()
     for loop in ${loops-}; do
         losetup -d "$loop"
     done
-}
-
-teardown_file()
-{
-    guest_end
-    vg_clear
-}
-
-setup()
-{
-    guest_none
-    vg_clear
-    guest_options=()
 }
 
 # check_disks [CREATE ARGUMENT...]: a snapshot, the guest writes on, twice back.

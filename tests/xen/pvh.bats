@@ -24,19 +24,7 @@ teardown_file()
 }
 
 @test "live: the guest stands still for a part of the time only" {
-    local still live
-
-    labguest mark "$guest"
-    snapshot a
-    assert_sound
-    still=$(labguest gap "$guest" susp)
-    labguest mark "$guest"
-    snapshot b --live
-    assert_sound
-    live=$(labguest gap "$guest" susp)
-    printf '# stood still, as the guest saw it: %s ms, live %s ms\n' \
-        "$still" "$live" >&3
-    [ "$live" -lt "$still" ]
+    live_is_shorter a b
 }
 
 @test "revert to a live snapshot" {
