@@ -121,6 +121,12 @@ int domain_save(struct xlsnap *xs, const struct domain *dom, int fd, bool live,
                 struct xlsnap_error *err);
 /* Is libxl's helper at work on a save of this domain?  Its pid, or 0. */
 pid_t domain_save_helper(uint32_t domid);
+/*
+ * The helper of a tool that was killed ends at its next write; waits for that.
+ * One that is still there is somebody else's save, not to be resumed in the
+ * middle: its pid, or 0.
+ */
+pid_t domain_wait_helper(uint32_t domid);
 /* libxl_domain_resume with suspend_cancel=1: the only safe way in place. */
 int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
 /*

@@ -15,7 +15,6 @@
 #include "util.h"
 
 #define READY_TIMEOUT_MS 30000
-#define HELPER_END_MS 10000
 
 /* What is said on the socket, a byte each. */
 enum guard_word {
@@ -210,16 +209,12 @@ static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
     return -1;
 }
 
-/* The guest may stand still all the same, once the helper of the dead tool has
- * ended; another one is somebody else's save. */
+/* The guest may stand still all the same. */
 static int guard_resume_unasked(struct xlsnap *xs, struct domain *dom)
 {
-    int64_t deadline = now_ms() + HELPER_END_MS;
     struct xlsnap_error err = { 0 };
 
-    while (domain_save_helper(dom->domid) && now_ms() < deadline)
-        usleep(100000);
-    if (domain_save_helper(dom->domid) ||
+    if (domain_wait_helper(dom->domid) ||
         domain_refresh(xs, dom) != DOMAIN_THERE ||
         !domain_settle(xs, dom, false, 0, &err))
         return 0;

@@ -188,8 +188,9 @@ struct xlsnap_report {
     uint64_t memory_disk_bytes; /* what it takes on disk (holes excluded) */
     uint32_t domid;             /* after the operation */
     bool paused;                /* the domain was left paused */
-    char *discarded;  /* revert with ->keep: tag of the state given up */
-    int64_t pause_ms; /* create: how long the guest stood still */
+    char *discarded;        /* revert with ->keep: tag of the state given up */
+    int64_t pause_ms;       /* create: how long the guest stood still */
+    int64_t disks_pause_ms; /* of that, after memory was saved: for the disks */
     int64_t total_ms;
 };
 XLSNAP_PUBLIC void xlsnap_report_clear(struct xlsnap_report *report);

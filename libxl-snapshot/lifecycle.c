@@ -24,6 +24,7 @@
 #include "util.h"
 
 #define QEMU_EXIT_TIMEOUT_MS 120000
+#define HELPER_END_MS 10000
 #define WITHDRAWN_MS 30000
 
 struct save {
@@ -302,6 +303,16 @@ pid_t domain_save_helper(uint32_t domid)
     if (proc)
         closedir(proc);
     return pid;
+}
+
+pid_t domain_wait_helper(uint32_t domid)
+{
+    int64_t deadline = now_ms() + HELPER_END_MS;
+    pid_t helper;
+
+    while ((helper = domain_save_helper(domid)) && now_ms() < deadline)
+        sleep_ms(100);
+    return helper;
 }
 
 int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,

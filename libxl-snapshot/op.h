@@ -39,7 +39,8 @@ struct op {
     bool paused_now; /* we have paused it, as asked by ->paused */
     bool published;  /* snapshot.cfg is there, and ours */
     int64_t suspended_ms; /* moment of now_ms; 0: the guest stands not still */
-    int64_t pause_ms;
+    int64_t saved_ms;     /* when memory was saved, and the disks began */
+    int64_t pause_ms, disks_pause_ms;
 
     /* revert */
     struct memory_image image;

@@ -22,8 +22,6 @@
 #include "revert.h"
 #include "util.h"
 
-#define HELPER_END_MS 10000
-
 /* ---- finding the record ---- */
 
 struct search {
@@ -140,15 +138,10 @@ static void recover_find_domain(struct op *op)
         op->dom.domid = DOMAIN_NONE;
 }
 
-/* Somebody else's save must not be resumed in the middle. */
 static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
 {
-    int64_t deadline = now_ms() + HELPER_END_MS;
-    pid_t helper;
+    pid_t helper = domain_wait_helper(op->dom.domid);
 
-    /* The helper of a tool that was killed ends at its next write. */
-    while ((helper = domain_save_helper(op->dom.domid)) && now_ms() < deadline)
-        usleep(100000);
     if (!helper)
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,

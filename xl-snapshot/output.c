@@ -73,10 +73,12 @@ static void json_report(const char *operation,
     json_disks(w, s);
     json_put_bool(w, "live", s->live == 1);
     json_put_bool(w, "paused", report->paused);
-    if (create)
+    if (create) {
         json_put_int(w, "pause_ms", report->pause_ms);
-    else
+        json_put_int(w, "disks_pause_ms", report->disks_pause_ms);
+    } else {
         json_put_string(w, "discarded", report->discarded);
+    }
     json_put_int(w, "total_ms", report->total_ms);
     json_close_object(w);
     put_json(w);

@@ -172,6 +172,7 @@ EOF
     snap create --json "$guest" name=json description='a "quoted" text'
     assert_status 0
     jq -e '.name == "json" and .pause_ms > 0 and .total_ms >= .pause_ms and
+           .disks_pause_ms > 0 and .disks_pause_ms <= .pause_ms and
            (.disks | map(.vdev)) == ["xvda", "xvdb"] and
            .description == "a \"quoted\" text"' <<<"$output"
     [ "$(jq -r .memory.bytes <<<"$output")" = \
