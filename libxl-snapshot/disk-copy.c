@@ -463,6 +463,7 @@ const struct disk_driver disk_copy = {
     .what = "copy",
     .takes = copy_takes,
     .moves = copy_moves,
+    .sized = true,
     .check = copy_check,
     .prepare = copy_prepare,
     .create = copy_create,

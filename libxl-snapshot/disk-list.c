@@ -259,6 +259,22 @@ static int disks_check_distinct(const struct op *op, struct xlsnap_error *err)
     return 0;
 }
 
+static int disks_check_sizes(const struct op *op, struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->n_groups; i++) {
+        const struct disk_group *group = &op->groups[i];
+
+        for (size_t j = 0; !group->driver->sized && j < group->n; j++)
+            if (group->disks[j]->size || group->disks[j]->size_percent)
+                return xlsnap_fail(err, XLSNAP_REFUSED,
+                                   "disk '%s' ('%s') is no LVM volume: size= "
+                                   "is the space of a volume's snapshot",
+                                   group->disks[j]->vdev,
+                                   group->disks[j]->source);
+    }
+    return 0;
+}
+
 /* Moves the full list into op->snap. */
 static void disks_replace(struct op *op, struct xlsnap_snapshot *full)
 {
@@ -288,6 +304,8 @@ int disks_from_domain(struct op *op, struct xlsnap_error *err)
         rc = disks_check_distinct(op, err);
     if (!rc)
         rc = disks_group(op, err);
+    if (!rc)
+        rc = disks_check_sizes(op, err);
     if (!rc)
         disks_replace(op, &full);
     xlsnap_snapshot_clear(&full);

@@ -508,6 +508,7 @@ const struct disk_driver disk_lvm = {
     .what = "LVM snapshot",
     .takes = lvm_takes,
     .moves = lvm_moves,
+    .sized = true,
     .check = lvm_check,
     .prepare = lvm_prepare,
     .create = lvm_create,

@@ -75,6 +75,8 @@ struct disk_driver {
      * name?  Then recovery must not expect the old one there.
      */
     bool (*moves)(const struct disk *disk);
+    /* size= may be given, and ->check sees to it; otherwise it is refused. */
+    bool sized;
 
     /* ---- create ---- */
     /* Everything that can fail, read only; -XLSNAP_REFUSED.  Fills in

@@ -145,7 +145,7 @@ static void a_request_is_taken_over(void **state)
     asked->target = xstrdup("t.qcow2");
     asked->size = 1 << 30;
     asked->size_percent = 20;
-    configure("a.qcow2");
+    configure("a.qcow2")->format = LIBXL_DISK_FORMAT_RAW;
     configure("b.qcow2");
     take();
     assert_int_equal(op.disks[0].method, XLSNAP_METHOD_EXTERNAL);
@@ -293,6 +293,13 @@ static void what_is_behind_a_network_is_refused(void **state)
                    "only its server can snapshot");
 }
 
+static void a_size_of_what_is_no_volume_is_refused(void **state)
+{
+    ask("xvda", XLSNAP_METHOD_EXTERNAL)->size_percent = 20;
+    configure("a.qcow2");
+    assert_refused("is no LVM volume: size= is");
+}
+
 static void a_file_that_is_gone_is_refused(void **state)
 {
     configure("missing");
@@ -340,6 +347,7 @@ int main(void)
         DOMAIN_TEST(a_disk_of_a_driver_domain_is_refused),
         DOMAIN_TEST(a_disk_attached_by_a_script_is_refused),
         DOMAIN_TEST(what_is_behind_a_network_is_refused),
+        DOMAIN_TEST(a_size_of_what_is_no_volume_is_refused),
         DOMAIN_TEST(a_file_that_is_gone_is_refused),
         DOMAIN_TEST(a_disk_that_is_not_running_is_refused),
         DOMAIN_TEST(a_refused_request_stays_as_it_was),
