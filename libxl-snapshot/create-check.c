@@ -213,6 +213,8 @@ int create_check(struct op *op, const char *which, struct xlsnap_error *err)
     if (!rc && create_is_hvm(op))
         rc = qemu_check_unplugged(op, err);
     if (!rc)
+        rc = disks_check_writers(op, err);
+    if (!rc)
         rc = disks_check(op, err);
     if (!rc) {
         disks_publish(op);

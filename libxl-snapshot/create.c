@@ -197,26 +197,45 @@ static int create_durable(struct op *op, struct disk_group *group,
     return rc;
 }
 
+/* Which files of a disk need which, for who wants to delete some; a line. */
+static void create_comment_needs(const struct disk_group *group,
+                                 const struct disk *disk, FILE *f)
+{
+    const char *needy, *needed = NULL;
+
+    if (group->driver->needs)
+        needed = group->driver->needs(group, disk, &needy);
+    if (needed)
+        fprintf(f, "\nDisk '%s': '%s' depends on '%s'.", disk->vdev, needy,
+                needed);
+}
+
 /* What to say at the head of snapshot.cfg. */
 static char *create_comment(const struct op *op)
 {
-    char *text = xasprintf(
-        "Written by xl snapshot-create; 'xl snapshot-revert' with this file "
-        "goes back.\nThe guest stood still for %lld ms.",
-        (long long)op->pause_ms);
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
 
+    if (!f)
+        abort();
+    fprintf(f,
+            "Written by xl snapshot-create; 'xl snapshot-revert' with this "
+            "file goes back.\nThe guest stood still for %lld ms.",
+            (long long)op->pause_ms);
+    for (size_t i = 0; i < op->n_groups; i++)
+        for (size_t j = 0; j < op->groups[i].n; j++)
+            create_comment_needs(&op->groups[i], op->groups[i].disks[j], f);
     for (size_t i = 0; i < op->snap.n_disks; i++) {
         cleanup_free char *disk = xlsnap_disk_config(&op->snap.disks[i]);
-        char *longer;
 
-        if (!disk)
-            continue;
-        longer = xasprintf("%s\nDisk '%s' of the domain's own config must "
-                           "from now on be: '%s'",
-                           text, op->snap.disks[i].vdev, disk);
-        free(text);
-        text = longer;
+        if (disk)
+            fprintf(f,
+                    "\nDisk '%s' of the domain's own config must from now on "
+                    "be: '%s'",
+                    op->snap.disks[i].vdev, disk);
     }
+    fclose(f);
     return text;
 }
 

@@ -10,6 +10,9 @@
  * where the file system has none, all data is copied, but only with --force.
  * The disk itself is only read.
  *
+ * QEMU at rest is enough: none of these formats keeps metadata of an answered
+ * write to itself, as qcow2 does (QEMU's block/vpc.c, qed.c, qcow.c).
+ *
  * Requests that blkback has not answered when the guest is suspended may be in
  * the copy or not: in the saved memory they are under way, too, and a restored
  * guest sends them again (blkif_recover in Linux' xen-blkfront.c).
@@ -25,8 +28,6 @@
 #include "qemu.h"
 #include "steps.h"
 #include "util.h"
-
-#define BACKENDS "/local/domain/0/"
 
 static bool copy_takes(const struct disk *disk, enum xlsnap_method method)
 {
@@ -65,30 +66,6 @@ static int open_known(const char *path, int flags, const struct file_id *id,
 }
 
 /* ---- the loop device ---- */
-
-/* What blkback uses for the disk, to be freed; NULL: nothing, yet. */
-static char *loop_find(const struct op *op, const struct disk *disk)
-{
-    libxl_device_disk d;
-    libxl_diskinfo info;
-    char *loop = NULL;
-
-    libxl_device_disk_init(&d);
-    d.vdev = xstrdup(disk->vdev);
-    if (!libxl_device_disk_getinfo(op->xs->ctx, op->dom.domid, &d, &info)) {
-        size_t len = strlen(BACKENDS);
-
-        if (info.backend && !strncmp(info.backend, BACKENDS, len)) {
-            cleanup_free char *node =
-                xasprintf("%s/physical-device-path", info.backend + len);
-
-            loop = domain_xs_read(0, node);
-        }
-        libxl_diskinfo_dispose(&info);
-    }
-    libxl_device_disk_dispose(&d);
-    return loop;
-}
 
 /* Opens it if it is a loop device on the disk's very file.  -1: it is not. */
 static int loop_open(const char *loop, const struct disk *disk)
@@ -129,7 +106,8 @@ static int check_loop(struct op *op, const struct disk *disk,
 {
     cleanup_close int fd = -1;
 
-    plan->loop = loop_find(op, disk);
+    plan->loop = domain_disk_backend_read(op->xs, op->dom.domid, disk->vdev,
+                                          "physical-device-path");
     fd = loop_open(plan->loop, disk);
     if (fd >= 0)
         return 0;

@@ -244,17 +244,27 @@ static int disks_check_request(const struct op *op,
     return 0;
 }
 
-/* Two snapshots of one file, one after the other, would be neither's. */
+/*
+ * Two snapshots of one file, one after the other, would be neither's; a disk
+ * that takes no part would go on with what is frozen.
+ */
 static int disks_check_distinct(const struct op *op, struct xlsnap_error *err)
 {
-    for (size_t i = 0; i < op->n_disks; i++) {
-        const struct disk *first = disks_find_id(op, &op->disks[i].id);
+    const libxl_domain_config *c = &op->dom.config;
 
-        if (first && first != &op->disks[i])
+    for (int i = 0; i < c->num_disks; i++) {
+        const char *path = c->disks[i].pdev_path;
+        struct xlsnap_error ignored = { 0 };
+        const struct disk *first;
+        struct file_id id;
+
+        if (!path || file_id(disk_file(path), &id, &ignored))
+            continue;
+        first = disks_find_id(op, &id);
+        if (first && strcmp(first->vdev, c->disks[i].vdev))
             return xlsnap_fail(err, XLSNAP_REFUSED,
                                "disks '%s' and '%s' are the same file, '%s'",
-                               first->vdev, op->disks[i].vdev,
-                               op->disks[i].path);
+                               first->vdev, c->disks[i].vdev, first->path);
     }
     return 0;
 }

@@ -6,6 +6,8 @@
  */
 #include "disk-lvm.h"
 
+#include <sys/sysmacros.h>
+
 #include "cow.h"
 #include "qemu.h"
 #include "util.h"
@@ -74,6 +76,17 @@ static int lvm_check_type(const struct lvm_lv *lv, struct xlsnap_error *err)
                : 0;
 }
 
+/* Is it what blkback has?  A name may lead elsewhere by now. */
+static bool lvm_in_blkback(const struct op *op, const struct disk *disk)
+{
+    cleanup_free char *device = domain_disk_backend_read(
+        op->xs, op->dom.domid, disk->vdev, "physical-device");
+    unsigned int maj, min;
+
+    return device && sscanf(device, "%x:%x", &maj, &min) == 2 &&
+           makedev(maj, min) == disk->id.ino;
+}
+
 static int lvm_check_served(struct op *op, const struct disk *disk,
                             struct lvm_disk *d, struct xlsnap_error *err)
 {
@@ -94,6 +107,11 @@ static int lvm_check_served(struct op *op, const struct disk *disk,
                            "'%s' is not what QEMU (pid %d) has open; was it "
                            "replaced?",
                            disk->source, (int)op->dom.qemu_pid);
+    if (!qdisk && !lvm_in_blkback(op, disk))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' is not the volume to which the guest writes; "
+                           "was it replaced?",
+                           disk->source);
     if (!qdisk || disk->format == LIBXL_DISK_FORMAT_RAW)
         return 0;
     rc = qemu_query_block(op, &reply, err);

@@ -77,7 +77,7 @@ static int thin_prove_target(const struct lvm_back *b, struct xlsnap_error *err)
 
 /* What the new volume takes over of the old one, as options of lvcreate. */
 struct thin_options {
-    const char *argv[128];
+    const char *argv[160];
     size_t n;
     char *owned[64];
     size_t n_owned;
@@ -214,10 +214,11 @@ static int thin_set_autoactivation(const struct lvm_back *b, const char *name,
 }
 
 /*
- * A fresh volume in the place of the live one, which gets the name `old`.  The
- * live one is renamed when it is not active: an active one is suspended for
- * it, with its whole pool.  The fresh one is active all the while, so that
- * /dev/VG stays, in which a recovery looks for the disk.
+ * A fresh volume in the place of the live one, which gets the name `old`; NULL:
+ * which goes.  It is renamed when it is not active: an active one is suspended
+ * for it, with its whole pool.  The fresh one is active, unless the live one
+ * skips activation, so that /dev/VG stays, in which a recovery looks for the
+ * disk.
  */
 static int thin_replace(const struct lvm_back *b, const char *fresh,
                         const char *old, struct xlsnap_error *err)
@@ -235,7 +236,8 @@ static int thin_replace(const struct lvm_back *b, const char *fresh,
     if (!rc && b->live)
         rc = lvm_run(off, "", LVM_TIMEOUT_MS, err);
     if (!rc && b->live)
-        rc = thin_rename(b, b->live_name, old, err);
+        rc = old ? thin_rename(b, b->live_name, old, err)
+                 : lvm_back_remove(b, b->live_name, err);
     return rc ? rc : thin_rename(b, fresh, b->live_name, err);
 }
 
@@ -316,22 +318,26 @@ static int thin_dispose(const struct lvm_back *b, const char *old,
     return rc;
 }
 
+/*
+ * A live volume with our tag is one that an earlier try has put there, and what
+ * was there before has the name `old` or is gone.  Somebody may have written to
+ * it since.
+ */
 int lvm_thin_revert(const struct lvm_back *b, struct xlsnap_error *err)
 {
     cleanup_free char *tag = lvm_tag(b->op);
     cleanup_free char *fresh = thin_name(b, "");
     cleanup_free char *old =
         b->op->pending.keep ? lvm_keep_name(b) : thin_name(b, ".old");
-    int rc = 0;
+    bool again = b->live && lvm_has_word(b->live->tags, tag);
+    int rc;
 
-    if (!b->live || !lvm_has_word(b->live->tags, tag)) {
-        if (b->live && lvm_find(&b->vg, old))
-            return xlsnap_fail(err, XLSNAP_FAILED,
-                               "'%s/%s' exists already: what is given up "
-                               "cannot be kept under that name",
-                               b->vg.name, old);
-        rc = thin_replace(b, fresh, old, err);
-    }
+    if (b->live && !again && lvm_find(&b->vg, old))
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "'%s/%s' exists already: what is given up "
+                           "cannot be kept under that name",
+                           b->vg.name, old);
+    rc = thin_replace(b, fresh, again ? NULL : old, err);
     if (!rc)
         rc = thin_activate(b, err);
     return rc ? rc : thin_dispose(b, old, err);

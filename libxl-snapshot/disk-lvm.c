@@ -503,6 +503,19 @@ static int lvm_unused(struct op *op, struct disk_group *group,
     return 0;
 }
 
+/* A thick snapshot has only what was overwritten since, a thin one all. */
+static const char *lvm_needs(const struct disk_group *group,
+                             const struct disk *disk, const char **needy_r)
+{
+    const struct lvm_disk *all = group->state;
+
+    for (size_t i = 0; i < group->n; i++)
+        if (group->disks[i] == disk && all[i].thin)
+            return NULL;
+    *needy_r = disk->target;
+    return disk->source;
+}
+
 const struct disk_driver disk_lvm = {
     .name = "lvm",
     .what = "LVM snapshot",
@@ -515,6 +528,7 @@ const struct disk_driver disk_lvm = {
     .rescue = lvm_rescue,
     .remove = lvm_remove,
     .sync = lvm_sync,
+    .needs = lvm_needs,
     .release = lvm_release,
     .prove = lvm_prove,
     .unused = lvm_unused,

@@ -4,12 +4,8 @@
  * overlay on the frozen file takes the name of the active one.  The frozen file
  * is never written, so this can be done any number of times.
  */
-#include <sys/statvfs.h>
-
 #include "disk-qemu-chain.h"
 #include "util.h"
-
-#define OVERLAY_ROOM (4 << 20) /* bytes: tables of a few TiB */
 
 /*
  * A file that carries internal snapshots is never dropped: a revert to one of
@@ -78,22 +74,13 @@ static int prove_image(struct disk *disk, const char *frozen,
     return rc;
 }
 
-/* Room for an overlay; and the name free under which --keep keeps the old. */
-static int prove_place(const struct op *op, const struct disk *disk,
-                       struct xlsnap_error *err)
+/* The name under which --keep keeps the old must be free. */
+static int prove_discarded(const struct op *op, const struct disk *disk,
+                           struct xlsnap_error *err)
 {
-    cleanup_free char *dir = xstrdup(disk->path);
     cleanup_free char *name =
         op->pending.discarded ? discarded_name(op, disk) : NULL;
-    struct statvfs vfs;
 
-    *strrchr(dir, '/') = 0;
-    if (!statvfs(*dir ? dir : "/", &vfs) &&
-        (uint64_t)vfs.f_bavail * vfs.f_frsize < OVERLAY_ROOM)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "the file system of '%s' is full: a fresh overlay "
-                           "needs %d MiB",
-                           disk->path, OVERLAY_ROOM >> 20);
     /* In a recovery it is what an earlier try has kept. */
     if (name && !op->pending.file && chain_name_exists(name))
         return xlsnap_fail(err, XLSNAP_REFUSED, "'%s' exists already", name);
@@ -115,9 +102,9 @@ int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
                            "is in use as the disk",
                            disk->path, frozen);
     if (!rc)
-        rc = chain_check_place(disk, err);
+        rc = chain_check_place(disk, disk->path, err);
     if (!rc)
-        rc = prove_place(op, disk, err);
+        rc = prove_discarded(op, disk, err);
     if (!rc)
         rc = prove_not_written(op, frozen, &id, err);
     return rc ? rc : prove_image(disk, frozen, err);

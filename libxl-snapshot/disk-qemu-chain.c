@@ -22,6 +22,7 @@
  */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "disk-qemu-chain.h"
 #include "run.h"
@@ -34,6 +35,7 @@
  * `skip_bytes < pnum' failed", seen in the lab).
  */
 #define OVERLAY_OPTIONS "extended_l2=off,cluster_size=16k"
+#define OVERLAY_ROOM (4 << 20) /* bytes: tables of a few TiB */
 
 bool chain_is_external(const struct disk *disk)
 {
@@ -116,16 +118,23 @@ static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
     return 0;
 }
 
-int chain_check_place(const struct disk *disk, struct xlsnap_error *err)
+int chain_check_place(const struct disk *disk, const char *active,
+                      struct xlsnap_error *err)
 {
-    cleanup_free char *dir = file_dir_of(disk->path);
+    cleanup_free char *dir = file_dir_of(active);
+    struct statvfs vfs;
 
-    if (!access(dir, W_OK | X_OK))
-        return 0;
-    return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
-                             "disk '%s': cannot write to '%s', where the "
-                             "overlay goes",
-                             disk->vdev, dir);
+    if (access(dir, W_OK | X_OK) || statvfs(dir, &vfs))
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "disk '%s': cannot write to '%s', where the "
+                                 "overlay goes",
+                                 disk->vdev, dir);
+    if ((uint64_t)vfs.f_bavail * vfs.f_frsize < OVERLAY_ROOM)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': the file system of '%s' is full: a "
+                           "fresh overlay needs %d MiB",
+                           disk->vdev, active, OVERLAY_ROOM >> 20);
+    return 0;
 }
 
 /*
@@ -201,8 +210,9 @@ static int chain_check(struct op *op, struct disk *disk,
     rc = disk_check_target(op, disk, err);
     if (!rc)
         rc = check_target_place(disk, err);
-    if (!rc && chain_is_external(disk))
-        rc = chain_check_place(disk, err);
+    if (!rc)
+        rc = chain_check_place(
+            disk, chain_is_external(disk) ? disk->path : disk->target, err);
     if (!rc)
         rc = check_image(op, disk, json_get(inserted, "image"), err);
     if (!rc)

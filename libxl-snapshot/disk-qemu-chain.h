@@ -20,8 +20,9 @@ bool chain_name_exists(const char *path);
 char *chain_temporary(const struct op *op, const struct disk *disk);
 /* Does QEMU write to our overlay? */
 bool chain_switched(const struct op *op, const struct disk *disk);
-/* Refuses a disk beside which nothing can be made. */
-int chain_check_place(const struct disk *disk, struct xlsnap_error *err);
+/* Refuses if no overlay can be made in the directory of that file. */
+int chain_check_place(const struct disk *disk, const char *active,
+                      struct xlsnap_error *err);
 /*
  * Makes an empty overlay on `base` at `file`, durable, with owner, mode and
  * attributes of the file `like`.

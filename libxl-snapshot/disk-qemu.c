@@ -297,6 +297,17 @@ static int qemu_revert(struct op *op, struct disk_group *group,
     return rc;
 }
 
+static const char *qemu_needs(const struct disk_group *group,
+                              const struct disk *disk, const char **needy_r)
+{
+    bool external = disk->method == XLSNAP_METHOD_EXTERNAL;
+
+    *needy_r = external ? disk->path : disk->target;
+    return disk->method == XLSNAP_METHOD_INTERNAL ? NULL
+           : external                             ? disk->target
+                                                  : disk->path;
+}
+
 const struct disk_driver disk_qemu = {
     .name = "qemu",
     .what = "through QEMU",
@@ -309,6 +320,7 @@ const struct disk_driver disk_qemu = {
     .rescue = qemu_rescue,
     .remove = qemu_remove,
     .sync = qemu_sync,
+    .needs = qemu_needs,
     .prove = qemu_prove,
     .revert = qemu_revert,
 };

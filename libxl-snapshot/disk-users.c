@@ -88,30 +88,52 @@ static int disks_check_processes(struct op *op, pid_t except, bool own,
     return 0;
 }
 
-/* Is it the file behind this loop device ("loop3")? */
-static bool loop_has(const char *name, const struct file_id *id)
+/* Is it the file behind this loop device ("loop3")?  May that be written to?
+ */
+static bool loop_has(const char *name, const struct file_id *id,
+                     bool *writable_r)
 {
     cleanup_free char *path = xasprintf("/dev/%s", name);
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct loop_info64 info;
 
-    return fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &info) && !id->block &&
-           info.lo_inode == id->ino && info.lo_device == id->dev;
+    if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) || id->block ||
+        info.lo_inode != id->ino || info.lo_device != id->dev)
+        return false;
+    *writable_r = !(info.lo_flags & LO_FLAGS_READ_ONLY);
+    return true;
 }
 
-static int disks_check_loop(struct op *op, const char *name,
+/* Is it the one through which blkback serves the disk to its own domain? */
+static bool loop_serves(const struct op *op, const char *name,
+                        const struct disk *disk)
+{
+    cleanup_free char *loop = domain_disk_backend_read(
+        op->xs, op->dom.domid, disk->vdev, "physical-device-path");
+
+    return loop && !strncmp(loop, "/dev/", 5) && !strcmp(loop + 5, name);
+}
+
+/* `running`: not the domain's own one, nor those that are only read. */
+static int disks_check_loop(struct op *op, const char *name, bool running,
                             struct xlsnap_error *err)
 {
-    for (size_t i = 0; i < op->n_disks; i++)
-        if (op->disks[i].id.ino && loop_has(name, &op->disks[i].id))
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "disk '%s' ('%s') is in use as /dev/%s",
-                               op->disks[i].vdev, op->disks[i].source, name);
+    for (size_t i = 0; i < op->n_disks; i++) {
+        const struct disk *disk = &op->disks[i];
+        bool writable;
+
+        if (!disk->id.ino || !loop_has(name, &disk->id, &writable) ||
+            (running && (!writable || loop_serves(op, name, disk))))
+            continue;
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s' ('%s') is in use as /dev/%s", disk->vdev,
+                           disk->source, name);
+    }
     return 0;
 }
 
-/* The kernel's users, which no process shows. */
-static int disks_check_kernel(struct op *op, struct xlsnap_error *err)
+static int disks_check_loops(struct op *op, bool running,
+                             struct xlsnap_error *err)
 {
     DIR *dir = opendir("/sys/block");
     struct dirent *e;
@@ -119,9 +141,17 @@ static int disks_check_kernel(struct op *op, struct xlsnap_error *err)
 
     while (dir && !rc && (e = readdir(dir)))
         if (!strncmp(e->d_name, "loop", 4))
-            rc = disks_check_loop(op, e->d_name, err);
+            rc = disks_check_loop(op, e->d_name, running, err);
     if (dir)
         closedir(dir);
+    return rc;
+}
+
+/* The kernel's users, which no process shows. */
+static int disks_check_kernel(struct op *op, struct xlsnap_error *err)
+{
+    int rc = disks_check_loops(op, false, err);
+
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         if (op->groups[i].driver->unused)
             rc = op->groups[i].driver->unused(op, &op->groups[i], err);
@@ -137,6 +167,24 @@ int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
         rc = disks_check_processes(op, except, own, err);
     /* A running domain of ours is such a user. */
     return rc || own ? rc : disks_check_kernel(op, err);
+}
+
+int disks_check_writers(struct op *op, struct xlsnap_error *err)
+{
+    int rc = disks_check_domains(op, &op->dom.domid, err);
+
+    for (size_t i = 0; i < op->n_disks && !rc; i++) {
+        const struct disk *disk = &op->disks[i];
+        pid_t pid = 0;
+
+        if (file_writers(&disk->id, disk_server(disk, op->dom.qemu_pid), &pid) >
+            0)
+            rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                             "disk '%s' ('%s') can be written by process %d, "
+                             "too",
+                             disk->vdev, disk->source, (int)pid);
+    }
+    return rc ? rc : disks_check_loops(op, true, err);
 }
 
 int disks_wait_unused(struct op *op, struct xlsnap_error *err)

@@ -355,6 +355,13 @@ static int vhd_sync_group(struct op *op, struct disk_group *group,
     return 0;
 }
 
+static const char *vhd_needs(const struct disk_group *group,
+                             const struct disk *disk, const char **needy_r)
+{
+    *needy_r = disk->path;
+    return disk->target;
+}
+
 const struct disk_driver disk_vhd = {
     .name = "vhd",
     .what = "VHD image of tapdisk",
@@ -366,6 +373,7 @@ const struct disk_driver disk_vhd = {
     .rescue = vhd_rescue,
     .remove = vhd_remove,
     .sync = vhd_sync_group,
+    .needs = vhd_needs,
     .release = vhd_release,
     .prove = vhd_prove,
     .unused = vhd_unused,

@@ -104,6 +104,13 @@ struct disk_driver {
     disk_fn *remove;
     /* After the resume: the snapshot must be on disk; NULL: it is. */
     disk_fn *sync;
+    /*
+     * For an admin who reads snapshot.cfg and wants to delete: which file (or
+     * LV) of this snapshot needs which.  NULL: none needs another.  The file
+     * that needs, in *needy_r, and the one it needs; both are the disk's.
+     */
+    const char *(*needs)(const struct disk_group *group,
+                         const struct disk *disk, const char **needy_r);
     /* Frees ->state, touches nothing; also called after success.  May be
      * NULL. */
     void (*release)(struct disk_group *group);
@@ -160,6 +167,11 @@ int disks_prove(struct op *op, struct xlsnap_error *err);
 int disks_rescue(struct op *op, struct xlsnap_error *err);
 /* The disk of op that is this file, or NULL. */
 struct disk *disks_find_id(const struct op *op, const struct file_id *id);
+/*
+ * For create: refuses when anything else than what serves the disks to their
+ * domain may write to one of them, for what is frozen would go on changing.
+ */
+int disks_check_writers(struct op *op, struct xlsnap_error *err);
 /*
  * Refuses when a process (other than `except`, 0: none) or a running domain
  * other than `own` (NULL: any) uses one of the disks.

@@ -16,6 +16,8 @@
 
 #include "util.h"
 
+#define BACKENDS "/local/domain/0/"
+
 void domain_init(struct domain *dom)
 {
     memset(dom, 0, sizeof(*dom));
@@ -44,6 +46,29 @@ char *domain_xs_read(uint32_t domid, const char *path)
         return NULL;
     value = xs_read(xsh, XBT_NULL, full, &len);
     xs_close(xsh);
+    return value;
+}
+
+char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
+                               const char *vdev, const char *key)
+{
+    size_t len = strlen(BACKENDS);
+    libxl_device_disk d;
+    libxl_diskinfo info;
+    char *value = NULL;
+
+    libxl_device_disk_init(&d);
+    d.vdev = xstrdup(vdev);
+    if (!libxl_device_disk_getinfo(xs->ctx, domid, &d, &info)) {
+        if (info.backend && !strncmp(info.backend, BACKENDS, len)) {
+            cleanup_free char *path =
+                xasprintf("%s/%s", info.backend + len, key);
+
+            value = domain_xs_read(0, path);
+        }
+        libxl_diskinfo_dispose(&info);
+    }
+    libxl_device_disk_dispose(&d);
     return value;
 }
 

@@ -89,6 +89,12 @@ bool domain_is_suspended(const struct domain *dom);
  */
 char *domain_xs_read(uint32_t domid, const char *path);
 /*
+ * What the backend of a disk of the running domain has in xenstore under that
+ * key; NULL if absent, or if the backend is in another domain than 0.
+ */
+char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
+                               const char *vdev, const char *key);
+/*
  * Takes back a request to suspend that the guest has not seen yet
  * (control/shutdown holding "suspend", emptied in a transaction as libxl's own
  * time-out does).  True if there was one.

@@ -10,7 +10,7 @@
 #include "snapshot.h"
 #include "util.h"
 
-#define RECORD_FORMAT 3
+#define RECORD_FORMAT 4
 #define RECORD_MAX (1 << 20)
 
 static void record_put_id(struct json_writer *w, const char *name,
@@ -70,6 +70,7 @@ static char *record_text(const struct pending *p)
     json_put_string(w, "boot_id", p->boot_id);
     json_put_int(w, "domid", p->domid);
     json_put_int(w, "restored", p->restored);
+    json_put_bool(w, "released", p->released);
     json_open_array(w, "disks");
     for (size_t i = 0; i < p->n_disks; i++)
         record_put_disk(w, &p->disks[i]);
@@ -286,6 +287,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->boot_id = record_string_or_null(&r, "boot_id");
     p->domid = record_domid(&r, "domid");
     p->restored = record_domid(&r, "restored");
+    p->released = record_bool(&r, "released");
     return record_get_disks(p, json_get(v, "disks")) && !r.bad &&
            p->config_path[0] == '/' && p->memory[0] == '/' &&
            record_token_is_good(p->token) &&

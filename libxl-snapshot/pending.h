@@ -51,6 +51,7 @@ struct pending {
     char *boot_id;     /* of the host; domids mean nothing after its reboot */
     uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */
     uint32_t restored; /* revert: of the domain after; DOMAIN_NONE: not yet */
+    bool released;     /* revert: done; that domain may have run, and ended */
     struct pending_disk *disks; /* those that take part */
     size_t n_disks;
 };

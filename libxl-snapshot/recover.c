@@ -162,7 +162,7 @@ static int recover_create_wake(struct op *op, bool published,
         rc = domain_settle(op->xs, &op->dom, false, 0, err);
     if (!rc && p->paused && !published &&
         domain_refresh(op->xs, &op->dom) == DOMAIN_THERE && op->dom.info.paused)
-        rc = domain_unpause(op->xs, op->dom.domid, err);
+        rc = revert_release(op, err);
     if (!rc && p->monitor)
         rc = monitor_keep(op->xs, &op->dom, 0, err);
     return rc;
@@ -466,6 +466,14 @@ static int recover_revert(struct op *op, char **outcome_r,
     if (recover_revert_untouched(op)) {
         *outcome_r = xasprintf("the revert of domain '%s' to '%s' had not "
                                "begun; nothing was changed",
+                               p->domain, p->name);
+        return pending_drop(&op->pending, err);
+    }
+    /* What has become of it since must not be given up for a second time. */
+    if (p->released &&
+        (op->dom.domid == DOMAIN_NONE || op->dom.domid != p->restored)) {
+        *outcome_r = xasprintf("domain '%s' was back at snapshot '%s', and has "
+                               "ended since; nothing was changed",
                                p->domain, p->name);
         return pending_drop(&op->pending, err);
     }

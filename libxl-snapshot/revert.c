@@ -448,13 +448,23 @@ static int revert_restore(struct op *op, struct disk_group *group,
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "the restored domain has vanished");
     op->pending.restored = domid;
+    op->pending.released = op->pending.paused; /* by whom it is unpaused */
     return pending_write(op->xs, &op->pending, err);
+}
+
+int revert_release(struct op *op, struct xlsnap_error *err)
+{
+    int rc;
+
+    op->pending.released = true;
+    rc = pending_write(op->xs, &op->pending, err);
+    return rc ? rc : domain_unpause(op->xs, op->dom.domid, err);
 }
 
 static int revert_unpause(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
-    return domain_unpause(op->xs, op->dom.domid, err);
+    return revert_release(op, err);
 }
 
 static int revert_monitor(struct op *op, struct disk_group *group,

@@ -14,6 +14,8 @@
 int revert_prove(struct op *op, struct xlsnap_error *err);
 /* Enough free memory, counting that of op->dom. */
 int revert_check_memory(struct op *op, struct xlsnap_error *err);
+/* The restored domain goes on, and the record knows that it does. */
+int revert_release(struct op *op, struct xlsnap_error *err);
 /* Appends the steps from the destroy on. */
 void revert_plan_forward(struct op *op, struct steps *steps);
 

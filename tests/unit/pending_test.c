@@ -68,6 +68,7 @@ static void assert_same(const struct pending *a, const struct pending *b)
     assert_int_equal(a->keep, b->keep);
     assert_int_equal(a->domid, b->domid);
     assert_int_equal(a->restored, b->restored);
+    assert_int_equal(a->released, b->released);
     assert_int_equal(a->n_disks, b->n_disks);
     for (size_t i = 0; i < a->n_disks; i++)
         assert_same_disk(a, b, i);
@@ -117,6 +118,7 @@ static void a_record_is_replaced(void **state)
     make(&p);
     write_record(&p);
     p.restored = 8;
+    p.released = true;
     p.paused = false;
     write_record(&p);
     read_records(&found);

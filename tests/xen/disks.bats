@@ -34,6 +34,11 @@ vdevs()
         sed 's/vdev=//' | xargs
 }
 
+assert_no_tag_in()
+{
+    [ "$(qemu-img info -U --output=json "$1" | jq '.snapshots // [] | length')" = 0 ]
+}
+
 assert_refused()
 {
     assert_status 4
@@ -74,6 +79,40 @@ assert_refused()
     rm "$file"
     status=$status_was stderr=$stderr_was
     assert_refused "disks 'xvde' and 'xvdf' are the same file, '$file'" no
+}
+
+@test "a file that is also a disk that takes no part is refused" {
+    local file=$disk_dir/twice.raw access status_was stderr_was
+
+    truncate -s 16M "$file"
+    for access in rw ro; do
+        xl block-attach "$guest" \
+            "format=raw,vdev=xvde,access=rw,backendtype=qdisk,target=$file"
+        xl block-attach "$guest" "format=raw,vdev=xvdf,access=$access,target=$file"
+        snap create "$guest" name=no -f \
+            "disks=['vdev=xvde,snapshot=external', 'vdev=xvdf,snapshot=no']"
+        # Of one that cannot be written nothing can be asked for.
+        [ "$access" = rw ] || snap create "$guest" name=no -f \
+            "disks=['vdev=xvde,snapshot=external']"
+        status_was=$status stderr_was=$stderr
+        xl block-detach "$guest" xvde
+        xl block-detach "$guest" xvdf
+        status=$status_was stderr=$stderr_was
+        assert_refused "disks 'xvde' and 'xvdf' are the same file, '$file'" no
+    done
+    rm "$file"
+}
+
+@test "a disk that is left out is there after a revert, with what was written since" {
+    snap create "$guest" name=partly -f "disks=['vdev=xvdb,snapshot=no']"
+    assert_status 0
+    [ "$(vdevs partly)" = "xvda xvdb" ]
+    assert_no_tag_in "$disk_b"
+    snap revert "$guest" name=partly
+    assert_status 0
+    [ "$(xl block-list "$guest" | grep -c ^51)" = 4 ]
+    # Memory and this disk disagree, as the manual says.
+    guest_end
 }
 
 @test "twenty-six disks, two of them read-only: all at one instant, and back" {

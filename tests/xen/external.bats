@@ -47,16 +47,15 @@ assert_refused()
     assert_monitored
     grep -q "target=$disk_dir/a-gold.qcow2,source=$disk_a" \
         "$snapshots/$guest/gold/snapshot.cfg"
+    grep -qF "# Disk 'xvda': '$disk_a' depends on '$disk_dir/a-gold.qcow2'." \
+        "$snapshots/$guest/gold/snapshot.cfg"
     # The overlay names its base so that the directory can be moved.
     [ "$(qemu-img info -U --output=json "$disk_a" |
         jq -r '."backing-filename"')" = a-gold.qcow2 ]
 }
 
 @test "QEMU has exactly these files open, and nothing is left beside them" {
-    local qemu
-
-    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
-    [ "$(find "/proc/$qemu/fd" -lname "$disk_dir/*" | wc -l)" = 4 ]
+    assert_open a.qcow2 a-gold.qcow2 b.qcow2 b-gold.qcow2
     [ "$(find "$disk_dir" -mindepth 1 -printf "%f\n" | sort | tr "\n" " ")" = \
         "a-gold.qcow2 a.qcow2 b-gold.qcow2 b.qcow2 " ]
 }
@@ -80,13 +79,17 @@ assert_refused()
 }
 
 @test "after it a reboot runs on the right image" {
-    local id
+    local id number
 
     id=$(domid)
+    go_on
+    number=$(newest)
     labguest tell "$guest" reboot
     until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
     labguest ready "$guest" 180
     assert_scanned
+    assert_not_back "$number"
+    assert_open a.qcow2 a-gold.qcow2 b.qcow2 b-gold.qcow2
 }
 
 @test "and a snapshot of the restarted domain, whose QEMU opened the chain" {
@@ -103,19 +106,29 @@ assert_refused()
 }
 
 @test "xl save, xl restore: on the right image" {
+    local number
+
+    number=$(newest)
     xl save "$guest" /var/lib/guests/save.img
     xl restore /var/lib/guests/save.img 3>&-
     rm /var/lib/guests/save.img
     labguest ready "$guest" 180
     assert_scanned
+    assert_not_back "$number"
     assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
 }
 
 @test "xl shutdown, xl create with the unchanged config: on the right image" {
+    local number
+
+    number=$(newest)
     labguest tell "$guest" poweroff
     until_true 180 guest_is_gone
     labguest start "$guest"
     assert_scanned
+    assert_not_back "$number"
+    assert_open a.qcow2 a-restarted.qcow2 a-gold.qcow2 \
+        b.qcow2 b-restarted.qcow2 b-gold.qcow2
     # A new uuid, the same disks: it is still the snapshot's domain.
     snap revert "$guest" name=gold
     assert_status 0
@@ -210,17 +223,27 @@ EOF
     assert_scanned
 }
 
-@test "the overlay has the disk's owner and mode" {
-    local id
+# attributes FILE: owner, mode and SELinux's context.
+attributes()
+{
+    stat -c '%u:%g %a' "$1"
+    python3 -c "import os; print(os.getxattr('$1', 'security.selinux').decode())"
+}
+
+@test "the overlay has the disk's owner, mode and SELinux context" {
+    local context=system_u:object_r:xen_image_t:s0 want
 
     chown 1234:4321 "$disk_a"
     chmod 640 "$disk_a"
+    python3 -c "import os; os.setxattr('$disk_a', 'security.selinux', b'$context')"
+    want="1234:4321 640
+$context"
     snapshot owned --external
-    [ "$(stat -c '%u:%g %a' "$disk_a")" = "1234:4321 640" ]
-    [ "$(stat -c '%u:%g %a' "$disk_dir/a-owned.qcow2")" = "1234:4321 640" ]
+    [ "$(attributes "$disk_a")" = "$want" ]
+    [ "$(attributes "$disk_dir/a-owned.qcow2")" = "$want" ]
     snap revert "$guest" name=owned
     assert_status 0
-    [ "$(stat -c '%u:%g %a' "$disk_a")" = "1234:4321 640" ]
+    [ "$(attributes "$disk_a")" = "$want" ]
     assert_sound
 }
 
@@ -243,6 +266,36 @@ EOF
     snap create "$guest" name=far \
         "disks=['vdev=xvdb,target=/run/b.qcow2,snapshot=external']"
     assert_refused "disk 'xvdb': target '/run/b.qcow2' is on another file system"
+}
+
+@test "a file system without room for the overlay is refused" {
+    local small=$disk_dir/small stderr_was status_was
+
+    mkdir "$small"
+    mount -t tmpfs -o size=20M none "$small"
+    labguest disk "$small/x.qcow2" 16M
+    fallocate -l "$(df --output=avail -B1 "$small" | tail -n 1)" "$small/ballast"
+    xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$small/x.qcow2"
+    snap create "$guest" name=full --external
+    status_was=$status stderr_was=$stderr
+    xl block-detach "$guest" xvdc
+    until_true 20 umount "$small"
+    rmdir "$small"
+    status=$status_was stderr=$stderr_was
+    assert_refused "disk 'xvdc': the file system of '$small/x.qcow2' is full: a fresh overlay needs 4 MiB"
+}
+
+@test "a disk that somebody else may write to is refused" {
+    local loop
+
+    exec 7<>"$disk_a"
+    snap create "$guest" name=no
+    exec 7<&-
+    assert_refused "disk 'xvda' ('$disk_a') can be written by process $$, too"
+    loop=$(losetup -f --show "$disk_b")
+    snap create "$guest" name=no
+    losetup -d "$loop"
+    assert_refused "disk 'xvdb' ('$disk_b') is in use as $loop"
 }
 
 @test "a relative backing file and a target in another directory: refused" {

@@ -61,10 +61,10 @@ assert_images_whole()
 {
     local image
 
-    for image in "${disk_dir:-/nowhere}"/*.qcow2; do
-        [ ! -f "$image" ] || qemu-img check -q "$image" >&2 ||
+    while read -r image; do
+        qemu-img check -q "$image" >&2 ||
             fail "qemu-img check $image: status $?"
-    done
+    done < <(find "${disk_dir:-/nowhere}" -name '*.qcow2' -type f 2>/dev/null)
 }
 
 # guest_fresh: running, nothing pending, no snapshots: for tests that break
@@ -243,6 +243,25 @@ live_is_shorter()
 newest()
 {
     labguest now "$guest"
+}
+
+# assert_not_back NUMBER: a guest that was started again, or restored, has all
+# that it had written.
+assert_not_back()
+{
+    [ "$(newest)" -ge "$1" ] || fail "$(newest) is less than $1"
+}
+
+# assert_open NAME...: of the guest's files QEMU has these open, and no others.
+assert_open()
+{
+    local qemu open want
+
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    open=$(find "/proc/$qemu/fd" -lname "$disk_dir/*" -printf '%l\n' |
+        sed 's,.*/,,' | sort | xargs)
+    want=$(printf '%s\n' "$@" | sort | xargs)
+    [ "$open" = "$want" ] || fail "QEMU has these open: $open"
 }
 
 # gold_made: a snapshot "gold" has just been made. What a revert to it shows:

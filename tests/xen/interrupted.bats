@@ -219,3 +219,26 @@ no_guard()
     assert_status 1
     assert_no_trace cut
 }
+
+@test "a revert that was done but for its end is not done again" {
+    local number
+
+    snapshot back
+    run --separate-stderr env XLSNAP_FAULT=domain-unpause:kill-after \
+        "$faulty" revert "$guest" name=back
+    assert_status 5
+    # The guest lives on, and ends.
+    number=$(newest)
+    go_on "$number"
+    labguest tell "$guest" poweroff
+    until_true 60 eval "[ \"\$(xl list $guest | awk 'NR == 2 { print substr(\$5, 4, 1) }')\" = s ]"
+    guest_end
+    snap recover "$guest"
+    assert_status 0
+    [[ $output == *"was back at snapshot 'back', and has ended since; nothing was changed"* ]]
+    assert_nothing_pending
+    guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back $((number + 12))
+}

@@ -55,13 +55,19 @@ assert_gold_lvs()
     assert_not_suspended
 }
 
+# No volume is there but those that these tests make themselves.
 assert_refused()
 {
+    local more
+
     assert_status 4
     assert_says "$1"
     assert_sound
     assert_nothing_pending
     assert_not_suspended
+    more=$(lvs_now |
+        grep -vxE 'pool|root-[ab](-gold|-small)?|filler|away|tiny') || return 0
+    fail "volumes are left: $more"
 }
 
 # The oracle's records lie about the even MBs of 64; between them there is room.
@@ -234,6 +240,23 @@ assert_unchanged()
     assert_refused "neither the name of a logical volume nor /dev/VG/NAME"
     snap create "$guest" name=new "disks=['vdev=xvda,target=snapshot1']"
     assert_refused "cannot be the name of a logical volume: it is reserved by LVM"
+}
+
+@test "a disk whose volume was replaced is refused" {
+    local name
+
+    for name in root-a root-b; do
+        lv lvrename -qq "$vg" "$name" away
+        lv lvcreate -qq -y -Wn -Zn -L 8M -n "$name" "$vg"
+        snap create "$guest" name=new
+        lv lvremove -qq -y "$vg/$name"
+        lv lvrename -qq "$vg" away "$name"
+        case $name in
+        root-a) assert_refused "disk 'xvda': '/dev/$vg/root-a' is not the volume to which the guest writes; was it replaced?" ;;
+        root-b) assert_refused "root--b' is not what QEMU (pid " ;;
+        esac
+    done
+    assert_gold_lvs
 }
 
 @test "an overlay of a volume is refused" {
@@ -495,6 +518,20 @@ END
     lv lvchange -qq -an "$vg/root-b"
     lv lvrename -qq "$vg" root-b "xl-snapshot.$token.xvdb.old"
     snap recover
+    assert_status 0
+    assert_back_at_gold
+    assert_as_gold
+}
+
+# bats test_tags=long
+@test "a thin volume that was written to after a revert that died is taken back again" {
+    run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert "$guest" name=gold
+    assert_status 5
+    lv lvchange -qq -ay "$vg/root-b"
+    dd if=/dev/urandom of="/dev/$vg/root-b" bs=1M count=32 oflag=direct \
+        conv=notrunc status=none
+    labguest mark "$guest"
+    snap recover "$guest"
     assert_status 0
     assert_back_at_gold
     assert_as_gold

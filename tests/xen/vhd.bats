@@ -190,6 +190,8 @@ assert_refused()
 }
 
 @test "refused: no tools, a name that exists, another directory, paused" {
+    local pid minor
+
     mv /usr/local/sbin/vhd-util /usr/local/sbin/hidden
     snap create "$guest" name=x
     mv /usr/local/sbin/hidden /usr/local/sbin/vhd-util
@@ -201,6 +203,13 @@ assert_refused()
     snap create "$guest" name=x \
         "disks=['vdev=xvda,target=/var/lib/guests/x.vhd,snapshot=external']"
     assert_refused "a VHD image finds its parent by a name relative to its own directory"
+    eval "$(tap-ctl list | grep -F "$disk_a" | cut -d' ' -f1,2)"
+    # shellcheck disable=SC2154
+    tap-ctl pause -p "$pid" -m "$minor"
+    snap create "$guest" name=x
+    # shellcheck disable=SC2154
+    tap-ctl unpause -p "$pid" -m "$minor"
+    assert_refused "is not just running, but in state "
     snap create "$guest" name=x --internal
     assert_refused "only qcow2 images that QEMU serves can hold an internal snapshot"
 }
@@ -274,7 +283,7 @@ check_undo()
 @test "create: tapdisk does not pause, or not open the new image: undone" {
     local what
 
-    for what in "tap-ctl pause 5" "vhd-util snapshot 28"; do
+    for what in "tap-ctl pause 5" "vhd-util snapshot 28" "tap-ctl unpause 5"; do
         echo "$what" >/run/fake-tapdisk/fail
         snap create "$guest" name=try
         [[ $status == [15] ]] || fail "$what"
