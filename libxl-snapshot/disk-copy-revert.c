@@ -115,6 +115,8 @@ static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
     fd = frozen_open(disk, err);
     rc = fd < 0 ? -err->code : prove_format(disk, fd, err);
     if (!rc)
+        rc = disk_check_frozen(disk->target, 0, err);
+    if (!rc)
         rc = prove_keep(op, disk, err);
     plan->dir = file_dir_of(disk->path);
     if (!rc)

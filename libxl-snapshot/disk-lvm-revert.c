@@ -52,10 +52,10 @@ static void back_wait(const struct lvm_back *b)
     if (!b->op->pending.file)
         return;
     tag = lvm_tag(b->op);
-    lvm_wait_commands(b->target_arg, tag, LVM_TIMEOUT_MS);
+    lvm_wait_commands(NULL, tag, LVM_REMOVE_TIMEOUT_MS);
     if (b->op->pending.keep && b->op->pending.discarded)
-        lvm_wait_commands(b->target_arg, b->op->pending.discarded,
-                          LVM_TIMEOUT_MS);
+        lvm_wait_commands(NULL, b->op->pending.discarded,
+                          LVM_REMOVE_TIMEOUT_MS);
 }
 
 static int back_find(struct op *op, struct disk *disk, struct lvm_back *b,
@@ -112,6 +112,9 @@ static int back_prove_keep_name(const struct lvm_back *b,
         return 0;
     name = lvm_keep_name(b);
     why = lvm_name_problem(b->vg.name, name);
+    /* In a recovery it is what an earlier try has kept. */
+    if (!why && !b->op->pending.file && lvm_find(&b->vg, name))
+        why = "it exists already";
     return why ? xlsnap_fail(err, XLSNAP_REFUSED,
                              "what is given up cannot be kept as '%s': %s",
                              name, why)
@@ -129,21 +132,42 @@ int lvm_back_remove(const struct lvm_back *b, const char *name,
 
 /* ---- all disks ---- */
 
+/* What the disks before this one need in its VG. */
+static uint64_t lvm_keep_before(const struct disk_group *group, size_t i,
+                                const uint64_t *keep, const char *vg)
+{
+    uint64_t sum = 0;
+
+    for (size_t j = 0; j < i; j++) {
+        cleanup_free char *other = NULL, *name = NULL;
+
+        if (lvm_split_path(group->disks[j]->target, &other, &name) &&
+            !strcmp(other, vg))
+            sum += keep[j];
+    }
+    return sum;
+}
+
 static int lvm_each(struct op *op, struct disk_group *group, lvm_back_fn *fn,
                     struct xlsnap_error *err)
 {
+    uint64_t *keep = xcalloc(group->n, sizeof(*keep));
     int rc = 0;
 
     for (size_t i = 0; i < group->n && !rc; i++) {
         struct lvm_back b;
 
         rc = back_find(op, group->disks[i], &b, err);
-        if (!rc)
+        b.keep = &keep[i];
+        if (!rc) {
+            b.keep_before = lvm_keep_before(group, i, keep, b.vg.name);
             rc = fn(&b, err);
+        }
         back_clear(&b);
         if (rc)
             rc = xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     }
+    free(keep);
     return rc;
 }
 
@@ -170,6 +194,21 @@ static int revert_one(const struct lvm_back *b, struct xlsnap_error *err)
 int lvm_prove(struct op *op, struct disk_group *group, struct xlsnap_error *err)
 {
     int rc = lvm_each(op, group, prove_one, err);
+
+    if (rc)
+        err->code = XLSNAP_REFUSED;
+    return rc ? -err->code : 0;
+}
+
+static int prove_last_one(const struct lvm_back *b, struct xlsnap_error *err)
+{
+    return lvm_is_thin(b->target) ? 0 : lvm_thick_prove_last(b, err);
+}
+
+int lvm_prove_last(struct op *op, struct disk_group *group,
+                   struct xlsnap_error *err)
+{
+    int rc = lvm_each(op, group, prove_last_one, err);
 
     if (rc)
         err->code = XLSNAP_REFUSED;

@@ -201,7 +201,7 @@ static int thick_prove_other(const struct lvm_back *b, const struct thick *t,
     }
     growth = cow_growth(&t->cow, &o.cow);
     need = cow_size(growth, o.cow.chunk_bytes);
-    have = o.total - o.used;
+    have = o.total > o.used ? o.total - o.used : 0;
     thick_clear(&o);
     if (!growth || need <= have)
         return 0;
@@ -251,9 +251,12 @@ static int thick_prove_keep(const struct lvm_back *b, const struct thick *t,
     if (!b->op->pending.keep)
         return 0;
     name = b->op->pending.discarded ? lvm_keep_name(b) : NULL;
-    need = keep_size(b, t, KEEP_SLACK);
     /* In a recovery it may be there already. */
-    if (need <= have || (name && lvm_find(&b->vg, name)))
+    if (name && lvm_find(&b->vg, name))
+        return 0;
+    *b->keep = keep_size(b, t, KEEP_SLACK);
+    need = b->keep_before + *b->keep;
+    if (need <= have)
         return 0;
     need_text = lvm_mib(need);
     have_text = lvm_mib(have);
@@ -263,25 +266,57 @@ static int thick_prove_keep(const struct lvm_back *b, const struct thick *t,
                        need_text, b->vg.name, have_text);
 }
 
-int lvm_thick_prove(const struct lvm_back *b, struct xlsnap_error *err)
+/*
+ * What a guest has written through QEMU is in the page cache at first, and
+ * would fill the stores of snapshots when QEMU closes the volume.
+ */
+static int thick_flush(const struct lvm_back *b, struct xlsnap_error *err)
 {
-    struct thick t = { .used = 0 };
-    int rc = thick_prove_volumes(b, err);
+    cleanup_close int fd = open(b->disk->source, O_RDONLY | O_CLOEXEC);
+
+    return fd >= 0 && !fsync(fd)
+               ? 0
+               : xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                   "cannot flush '%s'", b->disk->source);
+}
+
+/* What the guest writes can change: it is read into *t. */
+static int thick_prove_stores(const struct lvm_back *b, struct thick *t,
+                              struct xlsnap_error *err)
+{
+    int rc = thick_flush(b, err);
 
     if (rc)
         return rc;
     rc = b->target->invalid ? xlsnap_fail(err, XLSNAP_REFUSED,
                                           "it has overflowed, and is "
                                           "lost")
-                            : thick_read(b->target, b->live, &t, err);
+                            : thick_read(b->target, b->live, t, err);
     if (rc)
         xlsnap_prefix(err, "the snapshot '%s'", b->target_arg);
     if (!rc)
-        rc = thick_prove_fill(b, &t, err);
+        rc = thick_prove_fill(b, t, err);
+    return rc ? rc : thick_prove_others(b, t, err);
+}
+
+int lvm_thick_prove(const struct lvm_back *b, struct xlsnap_error *err)
+{
+    struct thick t = { .used = 0 };
+    int rc = thick_prove_volumes(b, err);
+
     if (!rc)
-        rc = thick_prove_others(b, &t, err);
+        rc = thick_prove_stores(b, &t, err);
     if (!rc)
         rc = thick_prove_keep(b, &t, err);
+    thick_clear(&t);
+    return rc;
+}
+
+int lvm_thick_prove_last(const struct lvm_back *b, struct xlsnap_error *err)
+{
+    struct thick t = { .used = 0 };
+    int rc = thick_prove_stores(b, &t, err);
+
     thick_clear(&t);
     return rc;
 }

@@ -531,6 +531,7 @@ const struct disk_driver disk_lvm = {
     .needs = lvm_needs,
     .release = lvm_release,
     .prove = lvm_prove,
+    .prove_last = lvm_prove_last,
     .unused = lvm_unused,
     .revert = lvm_revert,
 };

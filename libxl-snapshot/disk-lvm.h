@@ -53,11 +53,14 @@ struct lvm_back {
     const struct lvm_lv *target, *live;
     char *target_name, *live_name;
     char *target_arg, *live_arg; /* VG/NAME */
+    /* lvm_prove: bytes for what --keep keeps of this disk, and for that of the
+     * disks before it in the same VG. */
+    uint64_t *keep, keep_before;
 };
 
 typedef int lvm_back_fn(const struct lvm_back *b, struct xlsnap_error *err);
 
-lvm_back_fn lvm_thick_prove, lvm_thick_revert;
+lvm_back_fn lvm_thick_prove, lvm_thick_prove_last, lvm_thick_revert;
 lvm_back_fn lvm_thin_prove, lvm_thin_revert;
 /* Refuses a disk for which a revert could not name its volumes. */
 int lvm_thin_check_names(const char *vg, const struct disk *disk,
@@ -70,6 +73,7 @@ int lvm_back_remove(const struct lvm_back *b, const char *name,
 
 disk_fn lvm_check;
 disk_fn lvm_prove;
+disk_fn lvm_prove_last;
 disk_fn lvm_revert;
 
 #endif

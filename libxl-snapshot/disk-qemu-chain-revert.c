@@ -35,20 +35,6 @@ static char *discarded_name(const struct op *op, const struct disk *disk)
     return xasprintf("%s-%s", disk->path, op->pending.discarded);
 }
 
-/* It is the base of who reads it, and of nobody who writes to it.  Our own QEMU
- * has it open for writing still and does not (see disk-qemu-chain.c). */
-static int prove_not_written(const struct op *op, const char *frozen,
-                             const struct file_id *id, struct xlsnap_error *err)
-{
-    pid_t pid;
-
-    if (!file_writers(id, op->dom.qemu_pid, &pid))
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "process %d has the frozen file '%s' open for writing",
-                       (int)pid, frozen);
-}
-
 static int prove_image(struct disk *disk, const char *frozen,
                        struct xlsnap_error *err)
 {
@@ -106,7 +92,9 @@ int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
     if (!rc)
         rc = prove_discarded(op, disk, err);
     if (!rc)
-        rc = prove_not_written(op, frozen, &id, err);
+        /* Our own QEMU has it open for writing still, and does not write:
+         * disk-qemu-chain.c. */
+        rc = disk_check_frozen(frozen, op->dom.qemu_pid, err);
     return rc ? rc : prove_image(disk, frozen, err);
 }
 

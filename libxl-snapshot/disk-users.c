@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 
 #include "disk.h"
 #include "op.h"
@@ -114,16 +115,17 @@ static bool loop_serves(const struct op *op, const char *name,
     return loop && !strncmp(loop, "/dev/", 5) && !strcmp(loop + 5, name);
 }
 
-/* `running`: not the domain's own one, nor those that are only read. */
-static int disks_check_loop(struct op *op, const char *name, bool running,
-                            struct xlsnap_error *err)
+/* `own`: not the one of the domain itself, which runs.  `readers`: also those
+ * that are only read. */
+static int disks_check_loop(struct op *op, const char *name, bool own,
+                            bool readers, struct xlsnap_error *err)
 {
     for (size_t i = 0; i < op->n_disks; i++) {
         const struct disk *disk = &op->disks[i];
         bool writable;
 
         if (!disk->id.ino || !loop_has(name, &disk->id, &writable) ||
-            (running && (!writable || loop_serves(op, name, disk))))
+            (!writable && !readers) || (own && loop_serves(op, name, disk)))
             continue;
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s' ('%s') is in use as /dev/%s", disk->vdev,
@@ -132,30 +134,97 @@ static int disks_check_loop(struct op *op, const char *name, bool running,
     return 0;
 }
 
-static int disks_check_loops(struct op *op, bool running,
+static int disks_check_loops(struct op *op, bool own, bool readers,
                              struct xlsnap_error *err)
 {
     DIR *dir = opendir("/sys/block");
     struct dirent *e;
     int rc = 0;
 
-    while (dir && !rc && (e = readdir(dir)))
+    if (!dir)
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "cannot read /sys/block");
+    while (!rc && (e = readdir(dir)))
         if (!strncmp(e->d_name, "loop", 4))
-            rc = disks_check_loop(op, e->d_name, running, err);
+            rc = disks_check_loop(op, e->d_name, own, readers, err);
+    closedir(dir);
+    return rc;
+}
+
+/* A block device on top of this one ("dm-3"), to be freed, or NULL. */
+static char *block_holder(dev_t dev)
+{
+    cleanup_free char *path =
+        xasprintf("/sys/dev/block/%u:%u/holders", major(dev), minor(dev));
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    char *name = NULL;
+
+    while (dir && !name && (e = readdir(dir)))
+        if (e->d_name[0] != '.')
+            name = xstrdup(e->d_name);
     if (dir)
         closedir(dir);
-    return rc;
+    return name;
+}
+
+static bool block_is_mounted(dev_t dev)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    unsigned int maj, min;
+    bool mounted = false;
+    char *line = NULL;
+    size_t size = 0;
+
+    while (f && !mounted && getline(&line, &size, f) > 0)
+        mounted = sscanf(line, "%*u %*u %u:%u ", &maj, &min) == 2 &&
+                  makedev(maj, min) == dev;
+    free(line);
+    if (f)
+        fclose(f);
+    return mounted;
+}
+
+/* Block devices that dom0 uses itself, beside the guest. */
+static int disks_check_blocks(struct op *op, struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->n_disks; i++) {
+        const struct disk *disk = &op->disks[i];
+        cleanup_free char *holder =
+            disk->id.block ? block_holder(disk->id.ino) : NULL;
+
+        if (holder)
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s' ('%s') is in use by device %s",
+                               disk->vdev, disk->source, holder);
+        if (disk->id.block && block_is_mounted(disk->id.ino))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s' ('%s') is mounted in dom0",
+                               disk->vdev, disk->source);
+    }
+    return 0;
 }
 
 /* The kernel's users, which no process shows. */
 static int disks_check_kernel(struct op *op, struct xlsnap_error *err)
 {
-    int rc = disks_check_loops(op, false, err);
+    int rc = disks_check_loops(op, false, true, err);
 
+    if (!rc)
+        rc = disks_check_blocks(op, err);
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         if (op->groups[i].driver->unused)
             rc = op->groups[i].driver->unused(op, &op->groups[i], err);
     return rc;
+}
+
+/* Beside what serves the disks to their domain, which runs. */
+static int disks_check_kernel_beside(struct op *op, bool readers,
+                                     struct xlsnap_error *err)
+{
+    int rc = disks_check_loops(op, true, readers, err);
+
+    return rc ? rc : disks_check_blocks(op, err);
 }
 
 int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
@@ -165,8 +234,23 @@ int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
 
     if (!rc)
         rc = disks_check_processes(op, except, own, err);
-    /* A running domain of ours is such a user. */
-    return rc || own ? rc : disks_check_kernel(op, err);
+    if (rc)
+        return rc;
+    return own ? disks_check_kernel_beside(op, true, err)
+               : disks_check_kernel(op, err);
+}
+
+static int disk_check_writers(const struct op *op, const struct disk *disk,
+                              const struct file_id *id,
+                              struct xlsnap_error *err)
+{
+    pid_t server = disk_server(disk, op->dom.qemu_pid), pid = 0;
+
+    if (!id->ino || !file_writers(id, server, &pid))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "disk '%s' ('%s') can be written by process %d, too",
+                       disk->vdev, disk->source, (int)pid);
 }
 
 int disks_check_writers(struct op *op, struct xlsnap_error *err)
@@ -174,20 +258,53 @@ int disks_check_writers(struct op *op, struct xlsnap_error *err)
     int rc = disks_check_domains(op, &op->dom.domid, err);
 
     for (size_t i = 0; i < op->n_disks && !rc; i++) {
-        const struct disk *disk = &op->disks[i];
-        pid_t pid = 0;
-
-        if (file_writers(&disk->id, disk_server(disk, op->dom.qemu_pid), &pid) >
-            0)
-            rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                             "disk '%s' ('%s') can be written by process %d, "
-                             "too",
-                             disk->vdev, disk->source, (int)pid);
+        rc = disk_check_writers(op, &op->disks[i], &op->disks[i].id, err);
+        if (!rc)
+            rc = disk_check_writers(op, &op->disks[i], &op->disks[i].made, err);
     }
-    return rc ? rc : disks_check_loops(op, true, err);
+    return rc ? rc : disks_check_kernel_beside(op, false, err);
 }
 
-int disks_wait_unused(struct op *op, struct xlsnap_error *err)
+/* A loop device through which the file may be written to, to be freed. */
+static char *loop_writer(const struct file_id *id)
+{
+    DIR *dir = opendir("/sys/block");
+    struct dirent *e;
+    char *name = NULL;
+    bool writable;
+
+    while (dir && !name && (e = readdir(dir)))
+        if (!strncmp(e->d_name, "loop", 4) &&
+            loop_has(e->d_name, id, &writable) && writable)
+            name = xstrdup(e->d_name);
+    if (dir)
+        closedir(dir);
+    return name;
+}
+
+int disk_check_frozen(const char *file, pid_t except, struct xlsnap_error *err)
+{
+    cleanup_free char *loop = NULL;
+    struct file_id id;
+    pid_t pid = 0;
+    int rc = file_id(file, &id, err);
+
+    if (rc)
+        return rc;
+    if (file_writers(&id, except, &pid))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "process %d has the frozen file '%s' open for "
+                           "writing",
+                           (int)pid, file);
+    loop = loop_writer(&id);
+    return loop ? xlsnap_fail(err, XLSNAP_REFUSED,
+                              "the frozen file '%s' can be written as /dev/%s",
+                              file, loop)
+                : 0;
+}
+
+int disks_wait_unused(struct op *op, const uint32_t *own,
+                      struct xlsnap_error *err)
 {
     int64_t deadline = now_ms() + UNUSED_TIMEOUT_MS;
     int rc;
@@ -203,7 +320,8 @@ int disks_wait_unused(struct op *op, struct xlsnap_error *err)
         if (rc)
             usleep(50000);
     } while (rc);
-    return 0;
+    /* Nobody may have started it in between. */
+    return disks_check_domains(op, own, err);
 }
 
 static bool disks_served(const struct op *op)
@@ -225,12 +343,11 @@ static bool disks_served(const struct op *op)
 int disks_before_remove(struct op *op, struct xlsnap_error *err)
 {
     uint32_t domid = op->dom.domid;
-    const uint32_t *own = domid == DOMAIN_NONE ? NULL : &domid;
-    int rc;
 
-    if (own && disks_served(op))
-        return disks_check_unused(op, op->dom.qemu_pid, own, err);
+    if (domid == DOMAIN_NONE)
+        return disks_wait_unused(op, NULL, err);
+    if (disks_served(op))
+        return disks_check_writers(op, err);
     op->dom.domid = DOMAIN_NONE;
-    rc = disks_wait_unused(op, err);
-    return rc ? rc : disks_check_domains(op, own, err);
+    return disks_wait_unused(op, &domid, err);
 }

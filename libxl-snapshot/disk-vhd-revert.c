@@ -24,7 +24,26 @@ static int prove_not_served(const struct disk *disk, struct xlsnap_error *err)
     return rc;
 }
 
-static int prove_disk(const struct disk *disk, struct xlsnap_error *err)
+static char *kept_name(const struct op *op, const struct disk *disk)
+{
+    return xasprintf("%s-%s", disk->path, op->pending.discarded);
+}
+
+/* Once the record is written it may be ours, of a revert that was cut off. */
+static int prove_keep(const struct op *op, const struct disk *disk,
+                      struct xlsnap_error *err)
+{
+    cleanup_free char *name = kept_name(op, disk);
+
+    if (!op->pending.keep || op->pending.file || !vhd_name_exists(name))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "'%s' exists already, and nothing is ever overwritten",
+                       name);
+}
+
+static int prove_disk(const struct op *op, const struct disk *disk,
+                      struct xlsnap_error *err)
 {
     struct file_id id;
     int rc;
@@ -41,7 +60,13 @@ static int prove_disk(const struct disk *disk, struct xlsnap_error *err)
         rc = vhd_check_place(disk, err);
     if (!rc)
         rc = prove_not_served(disk, err);
-    return rc ? rc : vhd_check(disk->target, false, true, err);
+    if (!rc)
+        rc = disk_check_frozen(disk->target, 0, err);
+    if (!rc)
+        rc = prove_keep(op, disk, err);
+    if (!rc)
+        rc = vhd_check(disk->target, false, true, err);
+    return rc ? rc : vhd_check_space(disk, disk->target, err);
 }
 
 int vhd_prove(struct op *op, struct disk_group *group, struct xlsnap_error *err)
@@ -49,7 +74,7 @@ int vhd_prove(struct op *op, struct disk_group *group, struct xlsnap_error *err)
     int rc = tapdisk_check_tools(err);
 
     for (size_t i = 0; i < group->n && !rc; i++)
-        if (prove_disk(group->disks[i], err))
+        if (prove_disk(op, group->disks[i], err))
             rc = xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     if (rc)
         err->code = XLSNAP_REFUSED;
@@ -79,8 +104,7 @@ int vhd_unused(struct op *op, struct disk_group *group,
 static int revert_keep(struct op *op, const struct disk *disk,
                        struct xlsnap_error *err)
 {
-    cleanup_free char *name =
-        xasprintf("%s-%s", disk->path, op->pending.discarded);
+    cleanup_free char *name = kept_name(op, disk);
 
     /* It is there already when this is done again after a crash. */
     if (!op->pending.keep || !vhd_name_exists(disk->path) ||
@@ -96,8 +120,11 @@ static int revert_disk(struct op *op, struct disk *disk,
 {
     cleanup_free char *tmp = disk_temporary(op, disk);
     const char *like = vhd_name_exists(disk->path) ? disk->path : disk->target;
-    int rc = prove_disk(disk, err);
+    const char *arguments[] = { tmp, NULL };
+    int rc = prove_disk(op, disk, err);
 
+    if (!rc)
+        rc = tapdisk_wait_tools(arguments, err);
     if (!rc)
         rc = revert_keep(op, disk, err);
     if (!rc)

@@ -184,17 +184,18 @@ static int check_image(const struct disk *disk, struct xlsnap_error *err)
 }
 
 /* An empty child has tables, 4 bytes and some bits for each 2 MiB. */
-static int check_space(const struct disk *disk, struct xlsnap_error *err)
+int vhd_check_space(const struct disk *disk, const char *like,
+                    struct xlsnap_error *err)
 {
     uint64_t mib = 0, need, have;
     struct statvfs vfs;
-    int rc = vhd_size(disk->path, &mib, err);
+    int rc = vhd_size(like, &mib, err);
 
     if (rc)
         return rc;
-    if (statvfs(disk->path, &vfs))
+    if (statvfs(like, &vfs))
         return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
-                                 "cannot look at '%s'", disk->path);
+                                 "cannot look at '%s'", like);
     need = mib * 8 + SPACE_MARGIN;
     have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
     if (have >= need)
@@ -220,7 +221,7 @@ static int check_disk(struct op *op, struct disk *disk, struct tapdisk *t,
         rc = check_tapdisk(disk, t, err);
     if (!rc)
         rc = check_image(disk, err);
-    return rc ? rc : check_space(disk, err);
+    return rc ? rc : vhd_check_space(disk, disk->path, err);
 }
 
 static int vhd_check_group(struct op *op, struct disk_group *group,

@@ -21,6 +21,9 @@ int vhd_make_child(const char *child, const char *parent, const char *like,
                    struct xlsnap_error *err);
 /* TARGET must be in the disk's directory, where images can be made. */
 int vhd_check_place(const struct disk *disk, struct xlsnap_error *err);
+/* Room for a child of the size of `like`, beside it. */
+int vhd_check_space(const struct disk *disk, const char *like,
+                    struct xlsnap_error *err);
 
 /* disk-vhd-undo.c */
 disk_fn vhd_rescue;

@@ -118,6 +118,11 @@ struct disk_driver {
     /* ---- revert ---- */
     /* The snapshot is there, whole, and can be gone back to; read only. */
     disk_fn *prove;
+    /*
+     * The domain stands still, to be destroyed: what it has written since
+     * ->prove may have spoilt the snapshot; read only.  NULL: nothing can.
+     */
+    disk_fn *prove_last;
     /* Refuses while something else than a process (which disk-users.c sees)
      * has a disk open: the kernel, say.  NULL: nothing can. */
     disk_fn *unused;
@@ -178,12 +183,17 @@ int disks_check_writers(struct op *op, struct xlsnap_error *err);
  */
 int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
                        struct xlsnap_error *err);
-/* Waits until nobody has any of the disks open, bounded. */
-int disks_wait_unused(struct op *op, struct xlsnap_error *err);
+/* Refuses a frozen file that somebody may write to; not `except`, which has it
+ * open so and does not (0: none). */
+int disk_check_frozen(const char *file, pid_t except, struct xlsnap_error *err);
+/* Waits until nobody has any of the disks open, bounded; refuses when a running
+ * domain other than `own` (NULL: any) has one. */
+int disks_wait_unused(struct op *op, const uint32_t *own,
+                      struct xlsnap_error *err);
 /*
  * Before ->remove: if the QEMU of op->dom does not serve the disks (any more),
  * waits until nobody has them open and sets op->dom.domid to DOMAIN_NONE.
- * Refuses when somebody else uses one.
+ * Refuses when somebody else may write to one.
  */
 int disks_before_remove(struct op *op, struct xlsnap_error *err);
 /*

@@ -257,7 +257,7 @@ static bool lvm_is_command(const char *pid, const char *vg_lv, const char *tag)
     if (strncmp(name, "lv", 2))
         return false;
     for (const char *arg = text; arg < text + n; arg += strlen(arg) + 1)
-        if (!strcmp(arg, vg_lv) || strstr(arg, tag))
+        if ((vg_lv && !strcmp(arg, vg_lv)) || strstr(arg, tag))
             return true;
     return false;
 }

@@ -64,9 +64,9 @@ int lvm_run(const char *const argv[], const char *config, int timeout_ms,
 int lvm_output(const char *const argv[], const char *config, int timeout_ms,
                char **out_r, struct xlsnap_error *err);
 /*
- * Waits until no LVM command is at work that has this argument ("VG/LV"), or
- * one that contains the tag: one that a killed tool has left behind.  Kills it
- * when it is not done within timeout_ms.
+ * Waits until no LVM command is at work that has the tag within an
+ * argument, or this one ("VG/LV"; NULL: none): one that a killed tool has left
+ * behind.  Kills it when it is not done within timeout_ms.
  */
 void lvm_wait_commands(const char *argument, const char *tag, int timeout_ms);
 

@@ -411,6 +411,28 @@ static int revert_unmark(struct op *op, struct disk_group *group,
     return pending_write(op->xs, &op->pending, err);
 }
 
+/* The guest can write no more. */
+static int revert_last_look(struct op *op, struct disk_group *group,
+                            struct xlsnap_error *err)
+{
+    int rc = domain_pause(op->xs, op->dom.domid, err);
+
+    op->paused_now = !rc;
+    for (size_t i = 0; i < op->n_groups && !rc; i++)
+        if (op->groups[i].driver->prove_last)
+            rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);
+    return rc;
+}
+
+static int revert_last_look_undo(struct op *op, struct disk_group *group,
+                                 struct xlsnap_error *err)
+{
+    int rc = op->paused_now ? domain_unpause(op->xs, op->dom.domid, err) : 0;
+
+    op->paused_now = op->paused_now && rc;
+    return rc;
+}
+
 static int revert_destroy(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -420,10 +442,7 @@ static int revert_destroy(struct op *op, struct disk_group *group,
         rc = domain_destroy(op->xs, &op->dom, err);
     op->dom.domid = DOMAIN_NONE;
     if (!rc)
-        rc = disks_wait_unused(op, err);
-    /* Nobody may have started it in between. */
-    if (!rc)
-        rc = disks_check_unused(op, 0, NULL, err);
+        rc = disks_wait_unused(op, NULL, err);
     if (rc)
         err->code = XLSNAP_FAILED;
     return rc ? -err->code : 0;
@@ -497,6 +516,15 @@ void revert_plan_forward(struct op *op, struct steps *steps)
     steps_add(steps, "record-drop", op_record_drop, NULL, "remove the note");
 }
 
+/* Is there a disk that the guest can spoil, as long as it writes? */
+static bool revert_must_look(const struct op *op)
+{
+    for (size_t i = 0; i < op->n_groups; i++)
+        if (op->groups[i].driver->prove_last)
+            return op->dom.domid != DOMAIN_NONE;
+    return false;
+}
+
 static void revert_plan(struct op *op, struct steps *steps)
 {
     steps_add(steps, "record", op_record, op_record_drop,
@@ -504,6 +532,10 @@ static void revert_plan(struct op *op, struct steps *steps)
               op->snap.uuid);
     steps_add(steps, "no-return", revert_mark, revert_unmark,
               "note that from here on it goes only forward");
+    if (revert_must_look(op))
+        steps_add(steps, "last-look", revert_last_look, revert_last_look_undo,
+                  "pause the guest, and see that the snapshots of its volumes "
+                  "are still whole");
     revert_plan_forward(op, steps);
 }
 

@@ -28,6 +28,7 @@
     "/sbin:/bin"
 #define STDERR_KEPT 4096
 #define TICK_MS 20 /* where there is no pidfd: valgrind, Linux before 5.3 */
+#define KILLED_MS 10000
 #define PIPE_MAX (1 << 20) /* fs.pipe-max-size: what a pipe holds at most */
 
 /* A closed exec pipe means that the program runs, an int in it is errno. */
@@ -350,6 +351,22 @@ static bool run_watch(struct run *run)
     }
 }
 
+/* Has it ended, within some time?  One that sleeps in the kernel may not, even
+ * after SIGKILL; whoever waits has a guest that waits for him. */
+static bool run_has_ended(struct run *run)
+{
+    int64_t deadline = now_ms() + KILLED_MS;
+    siginfo_t info = { 0 };
+
+    while (!waitid(P_PID, run->pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+           !info.si_pid) {
+        if (now_ms() >= deadline)
+            return false;
+        usleep(20000);
+    }
+    return true;
+}
+
 /* -1 if the caller ignores SIGCHLD: the kernel then keeps no status. */
 static int run_reap(struct run *run, siginfo_t *info_r)
 {
@@ -420,6 +437,12 @@ static int run_finish(struct run *run, int *status_r, struct xlsnap_error *err)
 
     if (killed)
         kill(-run->pid, SIGKILL); /* not reaped: the number is still its own */
+    if (killed && !run_has_ended(run))
+        return xlsnap_fail(
+            err, XLSNAP_FAILED,
+            "'%s' (pid %d) did not finish within %g s and cannot "
+            "be killed: it hangs in the kernel",
+            run->name, (int)run->pid, run->timeout_ms / 1000.0);
     if (run_reap(run, &info))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot get the exit status of '%s'",

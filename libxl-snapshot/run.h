@@ -9,8 +9,8 @@
  * is told apart (through a CLOEXEC pipe) from any exit status.  stdout and
  * stderr are drained together.  run_* wait for the child itself and not for
  * end of file: a daemon it leaves behind may hold the pipes.  After timeout_ms
- * the whole process group is killed.  The child is always reaped before
- * return.
+ * the whole process group is killed.  The child is reaped before return, but
+ * for one that the kernel does not let go of for 10 s.
  *
  * Failures are -XLSNAP_FAILED with a message such as
  * 'lvcreate' exited with status 5: Volume group "vg0" not found

@@ -143,6 +143,28 @@ static void a_frozen_image_that_is_served_is_refused(void **state)
     served = true;
 }
 
+static void a_frozen_image_that_may_be_written_is_refused(void **state)
+{
+    int fd;
+
+    freeze();
+    fd = open("a-s1.vhd", O_RDWR | O_CLOEXEC);
+    assert_not_proved("has the frozen file '");
+    close(fd);
+    call(disk_vhd.prove);
+}
+
+static void a_name_to_keep_it_under_that_is_taken_is_refused(void **state)
+{
+    freeze();
+    put("a.vhd-discarded-T", "somebody's");
+    op.pending.keep = true;
+    free(op.pending.file); /* not a recovery */
+    op.pending.file = NULL;
+    assert_not_proved("a.vhd-discarded-T' exists already, and nothing is ever "
+                      "overwritten");
+}
+
 static void a_disk_that_tapdisk_has_is_in_use(void **state)
 {
     use_served();
@@ -164,6 +186,8 @@ int main(void)
         VHD(a_frozen_image_that_is_damaged_is_refused),
         VHD(a_frozen_image_that_is_the_disk_is_refused),
         VHD(a_frozen_image_that_is_served_is_refused),
+        VHD(a_frozen_image_that_may_be_written_is_refused),
+        VHD(a_name_to_keep_it_under_that_is_taken_is_refused),
         VHD(a_disk_that_tapdisk_has_is_in_use),
     };
 

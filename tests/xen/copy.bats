@@ -358,6 +358,28 @@ with_frozen()
     assert_refused "disk 'xvdb': '$fs/b-gold.raw' is of 33554432 bytes, but was of 67108864 when it was made"
 }
 
+@test "a frozen file that somebody may write to is refused" {
+    local loop
+
+    exec 7<>"$fs/b-gold.raw"
+    snap revert "$guest" name=gold
+    exec 7<&-
+    assert_refused "disk 'xvdb': process $$ has the frozen file '$fs/b-gold.raw' open for writing"
+    loop=$(losetup -f --show "$fs/a-gold.raw")
+    snap revert "$guest" name=gold
+    losetup -d "$loop"
+    assert_refused "disk 'xvda': the frozen file '$fs/a-gold.raw' can be written as $loop"
+}
+
+@test "a disk that dom0 has in use, too, is refused before the destroy" {
+    local loop
+
+    loop=$(losetup -r -f --show "$fs/b.raw")
+    snap revert "$guest" name=gold
+    losetup -d "$loop"
+    assert_refused "disk 'xvdb' ('$fs/b.raw') is in use as $loop"
+}
+
 @test "a frozen VHD that is damaged, or has got a parent, is refused" {
     with_frozen "$fs/c-gold.vhd" sh -c "dd if=/dev/zero bs=512 count=1 conv=notrunc of=$fs/c-gold.vhd; truncate -s -512 $fs/c-gold.vhd; truncate -s +512 $fs/c-gold.vhd"
     assert_refused "disk 'xvdc': '$fs/c-gold.vhd' is no VHD, or a damaged one"

@@ -323,6 +323,17 @@ assert_unchanged()
     assert_refused "the snapshot '$vg/root-a-gold' is in use, and can be written to"
 }
 
+@test "a volume that dom0 has in use, too, is refused before the destroy" {
+    local id
+
+    id=$(domid)
+    dmsetup create onit --table "0 8 linear /dev/$vg/root-a 0"
+    snap revert "$guest" name=gold
+    dmsetup remove --retry onit
+    assert_refused "disk 'xvda' ('/dev/$vg/root-a') is in use by device dm-"
+    [ "$(domid)" = "$id" ]
+}
+
 # bats test_tags=long
 @test "a volume that dom0 has in use is not reverted" {
     guest_end
@@ -336,7 +347,7 @@ assert_unchanged()
     snap revert "$guest" name=gold
     dmsetup remove --retry onit
     assert_status 4
-    assert_says "disk 'xvda' ('/dev/$vg/root-a') is in use: it is mounted"
+    assert_says "disk 'xvda' ('/dev/$vg/root-a') is in use by device dm-"
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
@@ -403,6 +414,35 @@ snap_with_fakes()
 {
     run --separate-stderr env "PATH=$BATS_TEST_TMPDIR/bin:$PATH" \
         xl-snapshot "$@"
+}
+
+# bats test_tags=long
+@test "a store that fills up between proof and destroy: refused, the guest goes on" {
+    local id
+
+    snap create "$guest" name=small \
+        "disks=['vdev=xvda,snapshot=external,size=4M']"
+    assert_status 0
+    id=$(domid)
+    change 11 23
+    program lvs <<END
+if compgen -G '$pending/*.json' >/dev/null; then
+    for mb in 25 27 29; do
+        dd if=/dev/urandom of=/dev/$vg/root-a bs=256k count=2 \
+            seek=\$((4 * mb + 1)) oflag=direct conv=notrunc status=none
+    done
+fi
+exec /sbin/lvs "\$@"
+END
+    snap_with_fakes revert "$guest" name=small
+    assert_refused "the snapshot '$vg/root-a-small': it has overflowed, and is lost"
+    [ "$(domid)" = "$id" ]
+    lv lvremove -qq -f -y "$vg/root-a-small" "$vg/root-b-small"
+    rm -r "$snapshots/$guest/small"
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_as_gold
 }
 
 # As before: no volume, no record, and the origin's table.
