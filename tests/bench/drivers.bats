@@ -31,6 +31,11 @@ attach()
         [ "$1" != qcow2 ] || labguest disk "$fs/$letter.qcow2" 16M
         [ "$1" != raw ] || truncate -s 16M "$fs/$letter.raw"
         case $1 in
+        loop)
+            truncate -s 16M "$fs/$letter.raw"
+            xl block-attach "$guest" \
+                "format=raw,vdev=xvd$letter,access=rw,target=$fs/$letter.raw"
+            ;;
         qcow2 | raw)
             xl block-attach "$guest" \
                 "format=$1,vdev=xvd$letter,access=rw,backendtype=qdisk,target=$fs/$letter.$1"
@@ -44,7 +49,7 @@ attach()
     done
 }
 
-# pause N METHOD[,WORDS]: ms of the pause for the disks, the first N of the sixteen
+# pause N METHOD[,WORDS]: "@" in it is a new name for each disk. Prints ms of the pause for the disks, the first N of the sixteen
 # taken; memory, which takes much longer and varies more, is not in it.
 pause()
 {
@@ -52,7 +57,7 @@ pause()
 
     for i in "${!letters[@]}"; do
         method=no
-        [ "$i" -ge "$1" ] || method=$2
+        [ "$i" -ge "$1" ] || method=${2//@/$fs/${letters[i]}-$round-$1}
         disks="$disks, 'vdev=xvd${letters[i]},snapshot=$method'"
     done
     ms=$(xl-snapshot create --json -f "$guest" name="n$round-$1" \
@@ -89,6 +94,14 @@ rounds()
 
 @test "the pause with raw files that are cloned" {
     rounds raw external "raw, reflink"
+}
+
+@test "the pause with raw files behind loop devices" {
+    rounds loop external "raw behind a loop device, reflink"
+}
+
+@test "the pause with overlays" {
+    rounds raw overlay,target=@.ovl "overlay"
 }
 
 @test "the pause with thick volumes" {

@@ -252,14 +252,24 @@ assert_not_back()
     [ "$(newest)" -ge "$1" ] || fail "$(newest) is less than $1"
 }
 
+# The names that the guest's files which QEMU has open have now, a line each.
+# Those that /proc tells are the ones by which they were opened.
+open_in_qemu()
+{
+    local qemu fd
+
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    find "/proc/$qemu/fd" -lname "$disk_dir/*" | while read -r fd; do
+        find "$disk_dir" -inum "$(stat -L -c %i "$fd")" -printf '%f\n'
+    done | sort
+}
+
 # assert_open NAME...: of the guest's files QEMU has these open, and no others.
 assert_open()
 {
-    local qemu open want
+    local open want
 
-    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
-    open=$(find "/proc/$qemu/fd" -lname "$disk_dir/*" -printf '%l\n' |
-        sed 's,.*/,,' | sort | xargs)
+    open=$(open_in_qemu | xargs)
     want=$(printf '%s\n' "$@" | sort | xargs)
     [ "$open" = "$want" ] || fail "QEMU has these open: $open"
 }

@@ -10,8 +10,22 @@ load volumes
 teardown()
 {
     guest_end
+    assert_volumes_whole
     for loop in ${loops-}; do
         losetup -d "$loop"
+    done
+}
+
+# The qcow2 images in volumes.
+assert_volumes_whole()
+{
+    local name
+
+    for name in $(lvs_now); do
+        [ -b "/dev/$vg/$name" ] || continue
+        [ "$(qemu-img info --output=json "/dev/$vg/$name" | jq -r .format)" != qcow2 ] ||
+            qemu-img check -q -f qcow2 "/dev/$vg/$name" ||
+            fail "the image in $name is damaged"
     done
 }
 
@@ -64,6 +78,15 @@ check_disks()
     check_disks "disks=['vdev=xvde,snapshot=external']"
     [ "$(lvs_now | grep -c -- -one)" -eq 5 ]
     qemu-img info -U "$disk_dir/f.qcow2" | grep -q ' one '
+}
+
+@test "a qcow2 image in a volume: internal, as by default" {
+    lv_new thick a 128
+    qemu-img create -q -f qcow2 "/dev/$vg/a" 64M
+    guest_on "/dev/$vg/a,qcow2,xvda,w"
+    check_disks
+    qemu-img snapshot -U -l "/dev/$vg/a" | grep -q ' one '
+    [ "$(lvs_now | xargs)" = "a pool" ]
 }
 
 @test "a qcow2 image in a volume, though the guest flushes nothing" {

@@ -8,32 +8,41 @@
 # check-long).
 #
 # A file calls sweep_setup [CREATE ARGUMENTS...] once its guest runs; every
-# create is then made with these. All that a snapshot may leave behind must be
-# shown by disk_state.
+# create is then made with these, "@NAME@" in them being the snapshot's name. All
+# that a snapshot may leave behind must be shown by disk_state.
 
 sweep_setup()
 {
-    printf '%s\n' "$@" >"$BATS_FILE_TMPDIR/args"
-    snap create "$guest" name=gold "$@"
+    printf '%s\0' "$@" >"$BATS_FILE_TMPDIR/args"
+    snap create "$guest" name=gold "${@//@NAME@/gold}"
     [ "$status" -eq 0 ] || fail "gold"
     disk_state >"$BATS_FILE_TMPDIR/state"
 }
 
+# A file of "gold" that must never change.
+is_frozen()
+{
+    [[ $1 == *-gold* ]]
+}
+
 # What is there of disks and snapshots: files, with digests of the frozen ones,
-# tags, LVs.
+# tags, LVs, and what libxl would start.
 disk_state()
 {
     local file
 
     while read -r file; do
-        case $file in
-        *-gold*) sha256sum "$file" ;;
-        *) echo "$file" ;;
-        esac
+        if is_frozen "$file"; then
+            sha256sum "$file"
+        else
+            echo "$file"
+        fi
     done < <(find "$disk_dir" ! -type d | sort)
     snapshot_tags
     lvs --noheadings -o lv_full_name 2>/dev/null 3>&- 4>&-
     ls -A "$snapshots/$guest"
+    xl list -l "$guest" |
+        jq -c '.[0].config.disks[] | [.vdev, .pdev_path, .format]'
 }
 
 assert_gold_only()
@@ -158,8 +167,9 @@ sweep()
     local all step moment n=0
     local -a create_args moments=("${@:2}")
 
-    mapfile -t create_args <"$BATS_FILE_TMPDIR/args"
+    mapfile -d '' create_args <"$BATS_FILE_TMPDIR/args"
     [ -n "${create_args[0]-}" ] || create_args=()
+    create_args=("${create_args[@]//@NAME@/try}")
     if [ "$1" = create ]; then
         all=$(steps create "$guest" name=try "${create_args[@]}")
     else

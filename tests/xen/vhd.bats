@@ -11,6 +11,7 @@
 
 load helpers
 load manual
+load tapdisk
 
 setup_file()
 {
@@ -19,13 +20,13 @@ setup_file()
     disk_dir=/var/lib/guests/$guest
     disk_a=$disk_dir/a.vhd
     disk_b=$disk_dir/b.vhd
-    install_fakes
+    tapdisk_setup
     rm -rf "$disk_dir" "${snapshots:?}/$guest"
     mkdir -p "$disk_dir"
     vhd-util create -n "$disk_a" -s 8
     vhd-util create -n "$disk_b" -s 8
     labguest start "$guest" --mem 112 --slots 128 \
-        --disk "$(spec "$disk_a" xvda)" --disk "$(spec "$disk_b" xvdb)"
+        --disk "$(tapdisk_disk "$disk_a" xvda)" --disk "$(tapdisk_disk "$disk_b" xvdb)"
     snap create "$guest" name=gold
     gold_made
     listing >"$BATS_FILE_TMPDIR/files"
@@ -34,27 +35,12 @@ setup_file()
 teardown_file()
 {
     guest_end
-    rm -f /usr/local/sbin/tap-ctl /usr/local/sbin/vhd-util \
-        /usr/local/sbin/vhd.bash /etc/modprobe.d/fake-blktap.conf
+    tapdisk_end
 }
 
 teardown()
 {
     rm -f /run/fake-tapdisk/fail
-}
-
-# block-tap runs "modprobe blktap", and finds tap-ctl on libxl's PATH.
-install_fakes()
-{
-    cp "$BATS_TEST_DIRNAME"/fakes/* /usr/local/sbin/
-    echo "install blktap /bin/true" >/etc/modprobe.d/fake-blktap.conf
-    rm -rf /run/fake-tapdisk
-    modprobe -a loop dm-mod
-}
-
-spec()
-{
-    echo "format=raw,vdev=$2,access=rw,script=block-tap,target=vhd:$1"
 }
 
 # What is there beside the snapshots' own directories; digests of frozen ones.
@@ -230,56 +216,6 @@ assert_refused()
     [ "$(domid)" = "$id" ]
 }
 
-# fault STEP:WHEN COMMAND...
-fault()
-{
-    run --separate-stderr env XLSNAP_FAULT="$1" "$faulty" "${@:2}"
-}
-
-no_guard()
-{
-    ! pgrep -f "^xl-snapshot guard $guest " >/dev/null
-}
-
-# Undone, or finished by recover: the guest goes on, with all that it wrote.
-check_undo()
-{
-    fault "$1" create "$guest" name=try
-    [ "$status" -ne 0 ] || fail "$1: the fault had no effect"
-    until_true 60 no_guard || fail "$1: the guard stays"
-    snap recover "$guest"
-    assert_status 0 || fail "$1"
-    assert_sound || fail "$1"
-    assert_served "$disk_a" || fail "$1"
-    assert_served "$disk_b" || fail "$1"
-    if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
-        snap revert "$guest" name=gold
-        assert_status 0
-        rm -r "$snapshots/$guest/try" "$disk_dir"/*-try*
-    fi
-    assert_gold_only || fail "$1"
-    echo "# $1" >&3
-}
-
-@test "create: steps of the disks fail after they were done" {
-    local step
-
-    for step in disk-prepare memory-save disk-create domain-resume durable; do
-        check_undo "$step:after"
-    done
-    assert_scanned
-}
-
-@test "create: kill -9 before and after the steps of the disks" {
-    local where
-
-    for where in disk-prepare:kill-after disk-create:kill-before \
-        disk-create:kill-after disk-create:killall-after durable:kill-after; do
-        check_undo "$where"
-    done
-    assert_scanned
-}
-
 @test "create: tapdisk does not pause, or not open the new image: undone" {
     local what
 
@@ -295,19 +231,4 @@ check_undo()
         assert_served "$disk_a"
     done
     assert_scanned
-}
-
-@test "revert: fails and kill -9 after the switch of the disks; recover" {
-    local where
-
-    for where in disk-revert:after disk-revert:kill-after \
-        domain-destroy:kill-after no-return:kill-after; do
-        fault "$where" revert "$guest" name=gold
-        [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
-        snap recover "$guest"
-        assert_status 0 || fail "$where"
-        assert_scanned || fail "$where"
-        assert_served "$disk_a" || fail "$where"
-        assert_gold_only || fail "$where"
-    done
 }
