@@ -34,8 +34,11 @@ static int device_open(dev_t dev, int flags, struct xlsnap_error *err)
     int fd = open(path, flags | O_DIRECT | O_CLOEXEC);
     struct stat st;
 
-    if (fd >= 0 && !fstat(fd, &st) && st.st_rdev == dev)
-        return fd;
+    if (fd >= 0 && !fstat(fd, &st)) {
+        if (st.st_rdev == dev)
+            return fd;
+        errno = ENXIO;
+    }
     xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot open '%s'", path);
     if (fd >= 0)
         close(fd);
@@ -197,7 +200,12 @@ static int thick_prove_other(const struct lvm_back *b, const struct thick *t,
     /* One that is lost already cannot be hurt. */
     if (other->invalid || thick_read(other, b->live, &o, &unreadable)) {
         thick_clear(&o);
-        return 0;
+        if (unreadable.code != XLSNAP_FAILED)
+            return 0;
+        *err = unreadable;
+        return xlsnap_prefix(err,
+                             "'%s/%s', another snapshot of the same volume",
+                             b->vg.name, other->name);
     }
     growth = cow_growth(&t->cow, &o.cow);
     need = cow_size(growth, o.cow.chunk_bytes);

@@ -278,7 +278,6 @@ static int lvm_rescue_device(const struct disk *disk, const char *vg_name,
     struct xlsnap_error ignored = { 0 };
     struct lvm_vg vg = { 0 };
     size_t n_before, n;
-    bool free_lock;
     int rc = 0;
 
     if (!lvm_is_in_vg(disk, vg_name))
@@ -286,12 +285,10 @@ static int lvm_rescue_device(const struct disk *disk, const char *vg_name,
     n_before = dm_suspended_tree(disk->id.ino, &before);
     if (!n_before)
         return 0;
-    free_lock = !lvm_look(vg_name, &vg, &ignored);
+    lvm_look(vg_name, &vg, &ignored); /* waits for the lock, 10 s at most */
     lvm_vg_clear(&vg);
-    /* A command that does not come to its end: the guest's disk goes on. */
-    if (!free_lock)
-        return dm_resume(disk->id.ino, err);
-    /* What has only just been suspended is the work of a living one. */
+    /* What has only just been suspended is the work of a living one; but of one
+     * that does not come to its end the guest's disk needs all. */
     n = dm_suspended_tree(disk->id.ino, &suspended);
     for (size_t i = 0; i < n; i++)
         if (dev_is_in(suspended[i], before, n_before) &&
@@ -319,13 +316,17 @@ static int lvm_rescue_disk(struct op *op, const struct disk *disk,
 static int lvm_rescue(struct op *op, struct disk_group *group,
                       struct xlsnap_error *err)
 {
-    struct xlsnap_error one = { 0 };
+    int rc = 0;
 
-    for (size_t i = 0; i < group->n && group->touched; i++)
-        lvm_rescue_disk(op, group->disks[i], &one);
-    if (one.code)
+    for (size_t i = 0; i < group->n && group->touched; i++) {
+        struct xlsnap_error one = { 0 };
+
+        if (!lvm_rescue_disk(op, group->disks[i], &one))
+            continue;
         *err = one;
-    return one.code ? -one.code : 0;
+        rc = -one.code;
+    }
+    return rc;
 }
 
 /*
@@ -384,16 +385,22 @@ static int lvm_remove(struct op *op, struct disk_group *group,
 /* ---- after the resume ---- */
 
 /* It is what it should be, and has not overflowed meanwhile. */
-static int lvm_check_made(const struct lvm_disk *d, struct xlsnap_error *err)
+static int lvm_check_made(const struct disk *disk, const struct lvm_disk *d,
+                          struct xlsnap_error *err)
 {
     struct lvm_vg vg = { 0 };
-    const struct lvm_lv *lv;
+    const struct lvm_lv *lv, *origin;
     int rc = lvm_look(d->vg, &vg, err);
 
     if (rc)
         return rc;
     lv = lvm_find(&vg, d->target);
-    if (!lv || (d->thin ? !lvm_is_thin(lv) : strcmp(lv->origin, d->lv)))
+    origin = lvm_find(&vg, d->lv);
+    if (!origin || origin->dev != disk->id.ino)
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "'%s' is another volume by now than the disk",
+                         d->origin_arg);
+    else if (!lv || (d->thin ? !lvm_is_thin(lv) : strcmp(lv->origin, d->lv)))
         rc = xlsnap_fail(err, XLSNAP_FAILED,
                          "LVM has not made '%s' a snapshot of '%s'",
                          d->target_arg, d->origin_arg);
@@ -468,7 +475,7 @@ static int lvm_sync(struct op *op, struct disk_group *group,
             rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                    "cannot flush '%s'", all[i].origin_arg);
         if (!rc)
-            rc = lvm_check_made(&all[i], err);
+            rc = lvm_check_made(group->disks[i], &all[i], err);
         if (rc)
             return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
     }
