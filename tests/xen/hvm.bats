@@ -1,19 +1,24 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # HVM guests with PV drivers. Each disk of theirs is an emulated one, too, until
-# the guest unplugs it; and a live save leaves QEMU without its images.
+# the guest unplugs it; and a live save leaves QEMU without its images. Two CD-ROM
+# drives, one of them empty, take no part.
 # Takes long.
 
 load helpers
 
 setup_file()
 {
-    guest_new --type hvm --mem 160 --vcpus 2
+    mkdir -p /var/lib/guests
+    truncate -s 4M /var/lib/guests/hvm.iso
+    guest_new --type hvm --mem 160 --vcpus 2 \
+        --disk /var/lib/guests/hvm.iso,raw,hdc,cdrom --disk ,raw,hdd,cdrom
 }
 
 teardown_file()
 {
     guest_end
+    rm -f /var/lib/guests/hvm.iso
 }
 
 qemu_says()
@@ -33,9 +38,22 @@ assert_qemu_runs()
         fail "QEMU: $(qemu_says "info status")"
 }
 
+# One has its medium, one has none.
+assert_cdroms()
+{
+    local drives
+
+    drives=$(qemu_says "info block")
+    [[ $drives == *"hvm.iso (raw, read-only)"*": [not inserted]"* ]] ||
+        fail "$drives"
+}
+
 @test "create, internal and external, and revert" {
+    assert_cdroms
     snapshot still "disks=['vdev=xvdb,snapshot=external']"
     gold_made
+    [ "$(grep -o 'vdev=[a-z]*' "$snapshots/$guest/still/snapshot.cfg" | xargs)" = \
+        "vdev=xvda vdev=xvdb" ]
     assert_sound
     assert_qemu_runs
     assert_monitored
@@ -45,6 +63,7 @@ assert_qemu_runs()
     assert_back_at_gold
     assert_scanned
     assert_qemu_runs
+    assert_cdroms
     assert_monitored
 }
 
