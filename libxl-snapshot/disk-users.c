@@ -105,14 +105,16 @@ static bool loop_has(const char *name, const struct file_id *id,
     return true;
 }
 
-/* Is it the one through which blkback serves the disk to its own domain? */
+/* Is it the one through which blkback serves the disk to its own domain?  What
+ * devices a tapdisk makes for itself is its own affair. */
 static bool loop_serves(const struct op *op, const char *name,
                         const struct disk *disk)
 {
     cleanup_free char *loop = domain_disk_backend_read(
         op->xs, op->dom.domid, disk->vdev, "physical-device-path");
 
-    return loop && !strncmp(loop, "/dev/", 5) && !strcmp(loop + 5, name);
+    return disk->backend == LIBXL_DISK_BACKEND_TAP ||
+           (loop && !strncmp(loop, "/dev/", 5) && !strcmp(loop + 5, name));
 }
 
 /* `own`: not the one of the domain itself, which runs.  `readers`: also those

@@ -381,12 +381,15 @@ assert_unchanged()
     assert_status 0
     id=$(domid)
     change 11 23
+    # What is left the guest would fill by itself, in a moment.
+    xl pause "$guest"
     while [ "$(lv_says snap_percent root-a-small | cut -d. -f1)" -lt 98 ]; do
         dd if=/dev/urandom of="/dev/$vg/root-a" bs=16k count=1 \
             seek=$((64 * 31 + 16 + n)) oflag=direct conv=notrunc status=none
         n=$((n + 1))
     done
     snap revert "$guest" name=small
+    xl unpause "$guest"
     assert_refused "the snapshot '$vg/root-a-small' is about to overflow"
     change 25 27
     snap revert "$guest" name=small

@@ -32,7 +32,7 @@ setup_file()
         --disk "$disk_a,qcow2,xvdb,w" \
         --disk "format=raw,vdev=xvdc,access=rw,backendtype=qdisk,target=$disk_dir/c.raw" \
         --disk "$disk_b,qcow2,xvdd,w"
-    sweep_setup "disks=[ ',,xvda', 'vdev=xvdb,snapshot=external',
+    sweep_setup "disks=[ 'vdev=xvda,snapshot=external', 'vdev=xvdb,snapshot=external',
         'vdev=xvdc,snapshot=overlay,target=$disk_dir/c.@NAME@.ovl',
         'vdev=xvdd,snapshot=overlay,target=$disk_dir/d.@NAME@.ovl' ]"
 }
