@@ -83,26 +83,6 @@ static uint64_t left_over(const struct op *op, const struct disk *disk)
     return tmp && !lstat(tmp, &st) ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
-/* The name for what is given up, to be freed. */
-static char *kept_name(const struct op *op, const struct disk *disk)
-{
-    return xasprintf("%s-%s", disk->path, op->pending.discarded);
-}
-
-/* Once the record is written it may be ours, of a revert that was cut off. */
-static int prove_keep(const struct op *op, const struct disk *disk,
-                      struct xlsnap_error *err)
-{
-    cleanup_free char *name = kept_name(op, disk);
-    struct stat st;
-
-    if (!op->pending.keep || op->pending.file || lstat(name, &st))
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "'%s' exists already, and nothing is ever overwritten",
-                       name);
-}
-
 static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
                       struct xlsnap_error *err)
 {
@@ -117,7 +97,7 @@ static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
     if (!rc)
         rc = disk_check_frozen(disk->target, 0, err);
     if (!rc)
-        rc = prove_keep(op, disk, err);
+        rc = disk_prove_keep(op, disk, err);
     plan->dir = file_dir_of(disk->path);
     if (!rc)
         rc = copy_plan_fill(plan, disk->target, fd, err);
@@ -194,7 +174,7 @@ static int revert_make(struct op *op, const struct disk *disk, const char *tmp,
 static int revert_keep(struct op *op, const struct disk *disk,
                        struct xlsnap_error *err)
 {
-    cleanup_free char *name = kept_name(op, disk);
+    cleanup_free char *name = disk_kept_name(op, disk);
 
     if (!op->pending.keep || (access(disk->path, F_OK) && errno == ENOENT))
         return 0;

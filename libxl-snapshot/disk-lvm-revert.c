@@ -45,17 +45,19 @@ static int back_find_live(struct lvm_back *b, struct xlsnap_error *err)
 }
 
 /* In recovery: what the killed tool has started may still be at work. */
-static void back_wait(const struct lvm_back *b)
+static void back_wait(const struct lvm_back *b, const char *vg)
 {
-    cleanup_free char *tag = NULL;
+    cleanup_free char *tag = NULL, *live = NULL, *kept = NULL;
 
     if (!b->op->pending.file)
         return;
     tag = lvm_tag(b->op);
     lvm_wait_commands(NULL, tag, LVM_REMOVE_TIMEOUT_MS);
-    if (b->op->pending.keep && b->op->pending.discarded)
-        lvm_wait_commands(NULL, b->op->pending.discarded,
-                          LVM_REMOVE_TIMEOUT_MS);
+    live = lvm_name_of_path(b->disk->source, vg);
+    if (!b->op->pending.keep || !live)
+        return;
+    kept = xasprintf("%s-%s", live, b->op->pending.discarded);
+    lvm_wait_commands(NULL, kept, LVM_REMOVE_TIMEOUT_MS);
 }
 
 static int back_find(struct op *op, struct disk *disk, struct lvm_back *b,
@@ -70,7 +72,7 @@ static int back_find(struct op *op, struct disk *disk, struct lvm_back *b,
                            "its target '%s' is no /dev/VG/LV",
                            disk->target ? disk->target : "");
     b->target_arg = xasprintf("%s/%s", vg, b->target_name);
-    back_wait(b);
+    back_wait(b, vg);
     rc = lvm_look(vg, &b->vg, err);
     if (rc)
         return rc;

@@ -325,6 +325,8 @@ int lvm_thick_prove_last(const struct lvm_back *b, struct xlsnap_error *err)
     struct thick t = { .used = 0 };
     int rc = thick_prove_stores(b, &t, err);
 
+    if (!rc)
+        rc = thick_prove_keep(b, &t, err);
     thick_clear(&t);
     return rc;
 }

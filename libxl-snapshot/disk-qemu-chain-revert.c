@@ -30,11 +30,6 @@ static bool active_is_precious(const struct op *op, const struct disk *disk)
     return precious;
 }
 
-static char *discarded_name(const struct op *op, const struct disk *disk)
-{
-    return xasprintf("%s-%s", disk->path, op->pending.discarded);
-}
-
 static int prove_image(struct disk *disk, const char *frozen,
                        struct xlsnap_error *err)
 {
@@ -65,7 +60,7 @@ static int prove_discarded(const struct op *op, const struct disk *disk,
                            struct xlsnap_error *err)
 {
     cleanup_free char *name =
-        op->pending.discarded ? discarded_name(op, disk) : NULL;
+        op->pending.discarded ? disk_kept_name(op, disk) : NULL;
 
     /* In a recovery it is what an earlier try has kept. */
     if (name && !op->pending.file && chain_name_exists(name))
@@ -102,7 +97,7 @@ int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
 static int chain_keep(struct op *op, struct disk *disk,
                       struct xlsnap_error *err)
 {
-    cleanup_free char *name = discarded_name(op, disk);
+    cleanup_free char *name = disk_kept_name(op, disk);
 
     if (!chain_name_exists(disk->path) ||
         (!op->pending.keep && !active_is_precious(op, disk)))

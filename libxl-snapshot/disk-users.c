@@ -242,9 +242,8 @@ int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
                : disks_check_kernel(op, err);
 }
 
-static int disk_check_writers(const struct op *op, const struct disk *disk,
-                              const struct file_id *id,
-                              struct xlsnap_error *err)
+static int check_writers_of(const struct op *op, const struct disk *disk,
+                            const struct file_id *id, struct xlsnap_error *err)
 {
     pid_t server = disk_server(disk, op->dom.qemu_pid), pid = 0;
 
@@ -260,9 +259,9 @@ int disks_check_writers(struct op *op, struct xlsnap_error *err)
     int rc = disks_check_domains(op, &op->dom.domid, err);
 
     for (size_t i = 0; i < op->n_disks && !rc; i++) {
-        rc = disk_check_writers(op, &op->disks[i], &op->disks[i].id, err);
+        rc = check_writers_of(op, &op->disks[i], &op->disks[i].id, err);
         if (!rc)
-            rc = disk_check_writers(op, &op->disks[i], &op->disks[i].made, err);
+            rc = check_writers_of(op, &op->disks[i], &op->disks[i].made, err);
     }
     return rc ? rc : disks_check_kernel_beside(op, false, err);
 }

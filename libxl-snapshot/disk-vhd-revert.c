@@ -24,24 +24,6 @@ static int prove_not_served(const struct disk *disk, struct xlsnap_error *err)
     return rc;
 }
 
-static char *kept_name(const struct op *op, const struct disk *disk)
-{
-    return xasprintf("%s-%s", disk->path, op->pending.discarded);
-}
-
-/* Once the record is written it may be ours, of a revert that was cut off. */
-static int prove_keep(const struct op *op, const struct disk *disk,
-                      struct xlsnap_error *err)
-{
-    cleanup_free char *name = kept_name(op, disk);
-
-    if (!op->pending.keep || op->pending.file || !vhd_name_exists(name))
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "'%s' exists already, and nothing is ever overwritten",
-                       name);
-}
-
 static int prove_disk(const struct op *op, const struct disk *disk,
                       struct xlsnap_error *err)
 {
@@ -63,7 +45,7 @@ static int prove_disk(const struct op *op, const struct disk *disk,
     if (!rc)
         rc = disk_check_frozen(disk->target, 0, err);
     if (!rc)
-        rc = prove_keep(op, disk, err);
+        rc = disk_prove_keep(op, disk, err);
     if (!rc)
         rc = vhd_check(disk->target, false, true, err);
     return rc ? rc : vhd_check_space(disk, disk->target, err);
@@ -104,7 +86,7 @@ int vhd_unused(struct op *op, struct disk_group *group,
 static int revert_keep(struct op *op, const struct disk *disk,
                        struct xlsnap_error *err)
 {
-    cleanup_free char *name = kept_name(op, disk);
+    cleanup_free char *name = disk_kept_name(op, disk);
 
     /* It is there already when this is done again after a crash. */
     if (!op->pending.keep || !vhd_name_exists(disk->path) ||
@@ -121,14 +103,14 @@ static int revert_disk(struct op *op, struct disk *disk,
     cleanup_free char *tmp = disk_temporary(op, disk);
     const char *like = vhd_name_exists(disk->path) ? disk->path : disk->target;
     const char *arguments[] = { tmp, NULL };
-    int rc = prove_disk(op, disk, err);
+    int rc = tapdisk_wait_tools(arguments, err);
 
     if (!rc)
-        rc = tapdisk_wait_tools(arguments, err);
+        rc = file_unlink(tmp, err); /* of a run that was cut off */
+    if (!rc)
+        rc = prove_disk(op, disk, err);
     if (!rc)
         rc = revert_keep(op, disk, err);
-    if (!rc)
-        rc = file_unlink(tmp, err); /* of a run that was cut off */
     if (!rc)
         rc = vhd_make_child(tmp, disk->target, like, err);
     return rc ? rc : vhd_rename(tmp, disk->path, err);

@@ -8,6 +8,7 @@
 #include "disk.h"
 
 #include <libgen.h>
+#include <sys/stat.h>
 
 #include "copy.h"
 #include "op.h"
@@ -278,4 +279,22 @@ void disks_clear(struct op *op)
     op->groups = NULL;
     op->disks = NULL;
     op->n_groups = op->n_disks = 0;
+}
+
+char *disk_kept_name(const struct op *op, const struct disk *disk)
+{
+    return xasprintf("%s-%s", disk->path, op->pending.discarded);
+}
+
+int disk_prove_keep(const struct op *op, const struct disk *disk,
+                    struct xlsnap_error *err)
+{
+    cleanup_free char *name = disk_kept_name(op, disk);
+    struct stat st;
+
+    if (!op->pending.keep || op->pending.file || lstat(name, &st))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "'%s' exists already, and nothing is ever overwritten",
+                       name);
 }

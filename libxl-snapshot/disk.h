@@ -174,12 +174,15 @@ int disks_rescue(struct op *op, struct xlsnap_error *err);
 struct disk *disks_find_id(const struct op *op, const struct file_id *id);
 /*
  * For create: refuses when anything else than what serves the disks to their
- * domain may write to one of them, for what is frozen would go on changing.
+ * domain may write to one of them, for what is frozen would go on changing:
+ * processes, loop devices, devices on top, mounts, other domains (those that
+ * only read, too).  Not seen: domain 0's own block devices, swap, targets of the
+ * kernel (LIO), mounts of btrfs.
  */
 int disks_check_writers(struct op *op, struct xlsnap_error *err);
 /*
- * Refuses when a process (other than `except`, 0: none) or a running domain
- * other than `own` (NULL: any) uses one of the disks.
+ * Refuses when anybody uses one of the disks, if only to read, other than the
+ * process `except` (0: none) and the running domain `own` (NULL: none).
  */
 int disks_check_unused(struct op *op, pid_t except, const uint32_t *own,
                        struct xlsnap_error *err);
@@ -221,6 +224,11 @@ char *disk_temporary_beside(const struct op *op, const struct disk *disk,
                             const char *beside);
 /* The same in the disk's directory. */
 char *disk_temporary(const struct op *op, const struct disk *disk);
+/* The file that has what a revert gives up: PATH-discarded-TIME; to be freed. */
+char *disk_kept_name(const struct op *op, const struct disk *disk);
+/* With --keep: that name is free.  In a recovery an earlier try may have it. */
+int disk_prove_keep(const struct op *op, const struct disk *disk,
+                    struct xlsnap_error *err);
 /* "xvda, xvdb", to be freed. */
 char *disk_group_names(const struct disk_group *group);
 void disks_clear(struct op *op);

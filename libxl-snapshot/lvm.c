@@ -22,7 +22,7 @@
 #define NAME_MAX_LVM 127 /* NAME_LEN in LVM, DM_NAME_LEN in the kernel */
 #define LAYER "-cow"     /* the longest that a snapshot's devices get */
 #define LINKS_MAX 40
-#define ARGS_MAX 128
+#define ARGS_MAX 192
 
 /* ---- names ---- */
 

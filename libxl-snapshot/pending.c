@@ -61,6 +61,7 @@ static char *record_text(const struct pending *p)
     json_put_int(w, "memory_place", p->memory_place);
     json_put_int(w, "dir_ino", p->dir_ino);
     json_put_string(w, "made_dir", p->made_dir);
+    json_put_bool(w, "looking", p->looking);
     json_put_bool(w, "no_return", p->no_return);
     json_put_bool(w, "monitor", p->monitor);
     json_put_bool(w, "paused", p->paused);
@@ -278,6 +279,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->memory_place = record_int(&r, "memory_place");
     p->dir_ino = record_int(&r, "dir_ino");
     p->made_dir = record_string_or_null(&r, "made_dir");
+    p->looking = record_bool(&r, "looking");
     p->no_return = record_bool(&r, "no_return");
     p->monitor = record_bool(&r, "monitor");
     p->paused = record_bool(&r, "paused");

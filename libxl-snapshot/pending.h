@@ -42,6 +42,7 @@ struct pending {
     uint64_t memory_place; /* inode of the image's directory; 0: made by us */
     uint64_t dir_ino;  /* inode of the directory that was there to hold it */
     char *made_dir;    /* topmost directory made for it (create), or NULL */
+    bool looking;      /* revert: we may have paused the domain, to look */
     bool no_return;    /* revert: the domain may be destroyed */
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */

@@ -6,7 +6,8 @@
  * up in the system.  A create without its snapshot.cfg is undone, one with it
  * is complete.  A revert that has not destroyed its domain has changed nothing;
  * one that has is done again from there, unless somebody has meanwhile started the
- * guest: then nothing is touched, and only --abandon drops the record.
+ * guest: then nothing is touched, and only --abandon drops the record.  Once it
+ * has let the restored guest go it is done, whatever became of that since.
  *
  * Runs under the locks of the operation it recovers and may be killed and
  * repeated like it.
@@ -162,7 +163,7 @@ static int recover_create_wake(struct op *op, bool published,
         rc = domain_settle(op->xs, &op->dom, false, 0, err);
     if (!rc && p->paused && !published &&
         domain_refresh(op->xs, &op->dom) == DOMAIN_THERE && op->dom.info.paused)
-        rc = revert_release(op, err);
+        rc = domain_unpause(op->xs, op->dom.domid, err);
     if (!rc && p->monitor)
         rc = monitor_keep(op->xs, &op->dom, 0, err);
     return rc;
@@ -369,7 +370,7 @@ static int recover_revert_finish(struct op *op, struct xlsnap_error *err)
     int rc = 0;
 
     if (!p->paused && op->dom.info.paused && !op->dom.info.cpu_time)
-        rc = domain_unpause(op->xs, op->dom.domid, err);
+        rc = revert_release(op, err);
     if (!rc && p->monitor)
         rc = monitor_keep(op->xs, &op->dom, 0, err);
     return rc ? rc : pending_drop(&op->pending, err);
@@ -455,6 +456,30 @@ static bool recover_revert_untouched(const struct op *op)
     return true;
 }
 
+/* It was cut off in its last look: the guest stands still for nothing. */
+static int recover_revert_wake(struct op *op, struct xlsnap_error *err)
+{
+    if (!op->pending.looking || !op_is_same_domain(op) ||
+        domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
+        !op->dom.info.paused)
+        return 0;
+    return domain_unpause(op->xs, op->dom.domid, err);
+}
+
+/* Before the record is dropped, as of a create (recover_let_go). */
+static int recover_revert_let_go(struct op *op, struct xlsnap_error *err)
+{
+    const struct pending *p = &op->pending;
+    int rc;
+
+    recover_find_domain(op);
+    rc = recover_revert_wake(op, err);
+    if (!rc && op->dom.domid != DOMAIN_NONE && op->dom.domid == p->restored &&
+        !p->paused && op->dom.info.paused && !op->dom.info.cpu_time)
+        rc = domain_unpause(op->xs, op->dom.domid, err);
+    return rc;
+}
+
 static int recover_revert(struct op *op, char **outcome_r,
                           struct xlsnap_error *err)
 {
@@ -464,6 +489,9 @@ static int recover_revert(struct op *op, char **outcome_r,
 
     recover_find_domain(op);
     if (recover_revert_untouched(op)) {
+        rc = recover_revert_wake(op, err);
+        if (rc)
+            return rc;
         *outcome_r = xasprintf("the revert of domain '%s' to '%s' had not "
                                "begun; nothing was changed",
                                p->domain, p->name);
@@ -472,8 +500,8 @@ static int recover_revert(struct op *op, char **outcome_r,
     /* What has become of it since must not be given up for a second time. */
     if (p->released &&
         (op->dom.domid == DOMAIN_NONE || op->dom.domid != p->restored)) {
-        *outcome_r = xasprintf("domain '%s' was back at snapshot '%s', and has "
-                               "ended since; nothing was changed",
+        *outcome_r = xasprintf("domain '%s' was let go at snapshot '%s'; what "
+                               "has become of it since is left as it is",
                                p->domain, p->name);
         return pending_drop(&op->pending, err);
     }
@@ -504,7 +532,7 @@ static int recover_run(struct op *op,
     }
     create = !strcmp(op->pending.operation, "create");
     if (options->abandon) {
-        rc = create ? recover_let_go(op, err) : 0;
+        rc = create ? recover_let_go(op, err) : recover_revert_let_go(op, err);
         if (rc)
             return rc;
         *outcome_r = xasprintf("the record of the unfinished %s of domain "

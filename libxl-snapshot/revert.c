@@ -411,13 +411,12 @@ static int revert_unmark(struct op *op, struct disk_group *group,
     return pending_write(op->xs, &op->pending, err);
 }
 
-/* The guest can write no more. */
+/* The guest sends no more requests; the few under way may still come. */
 static int revert_last_look(struct op *op, struct disk_group *group,
                             struct xlsnap_error *err)
 {
-    int rc = domain_pause(op->xs, op->dom.domid, err);
+    int rc = op->pending.looking ? domain_pause(op->xs, op->dom.domid, err) : 0;
 
-    op->paused_now = !rc;
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         if (op->groups[i].driver->prove_last)
             rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);
@@ -427,10 +426,11 @@ static int revert_last_look(struct op *op, struct disk_group *group,
 static int revert_last_look_undo(struct op *op, struct disk_group *group,
                                  struct xlsnap_error *err)
 {
-    int rc = op->paused_now ? domain_unpause(op->xs, op->dom.domid, err) : 0;
-
-    op->paused_now = op->paused_now && rc;
-    return rc;
+    if (!op->pending.looking ||
+        domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
+        !op->dom.info.paused)
+        return 0;
+    return domain_unpause(op->xs, op->dom.domid, err);
 }
 
 static int revert_destroy(struct op *op, struct disk_group *group,
@@ -530,12 +530,12 @@ static void revert_plan(struct op *op, struct steps *steps)
     steps_add(steps, "record", op_record, op_record_drop,
               "note the operation in %s/pending/%s.json", op->xs->state_dir,
               op->snap.uuid);
-    steps_add(steps, "no-return", revert_mark, revert_unmark,
-              "note that from here on it goes only forward");
     if (revert_must_look(op))
         steps_add(steps, "last-look", revert_last_look, revert_last_look_undo,
                   "pause the guest, and see that the snapshots of its volumes "
                   "are still whole");
+    steps_add(steps, "no-return", revert_mark, revert_unmark,
+              "note that from here on it goes only forward");
     revert_plan_forward(op, steps);
 }
 
@@ -569,6 +569,8 @@ static void revert_fill_record(struct op *op)
     p->monitor = !op->no_monitor;
     p->paused = op->paused;
     p->force = op->force;
+    /* An admin's own pause stays. */
+    p->looking = revert_must_look(op) && !op->dom.info.paused;
     pending_set_disks(p, op);
 }
 

@@ -67,6 +67,7 @@ static void assert_same(const struct pending *a, const struct pending *b)
     assert_int_equal(a->force, b->force);
     assert_int_equal(a->keep, b->keep);
     assert_int_equal(a->domid, b->domid);
+    assert_int_equal(a->looking, b->looking);
     assert_int_equal(a->restored, b->restored);
     assert_int_equal(a->released, b->released);
     assert_int_equal(a->n_disks, b->n_disks);
@@ -118,6 +119,7 @@ static void a_record_is_replaced(void **state)
     make(&p);
     write_record(&p);
     p.restored = 8;
+    p.looking = true;
     p.released = true;
     p.paused = false;
     write_record(&p);

@@ -235,7 +235,7 @@ no_guard()
     guest_end
     snap recover "$guest"
     assert_status 0
-    [[ $output == *"was back at snapshot 'back', and has ended since; nothing was changed"* ]]
+    [[ $output == *"was let go at snapshot 'back'; what has become of it since is left as it is" ]]
     assert_nothing_pending
     guest_is_gone
     labguest start "$guest"

@@ -33,6 +33,7 @@ setup()
         lv lvremove -qq -f -y "$vg/$name" || true
     done
     rm -f "${pending:?}"/*.json
+    find "$snapshots/$guest" -mindepth 1 -maxdepth 1 ! -name gold -exec rm -r {} +
     if ! labguest check "$guest" >/dev/null 2>&1; then
         guest_end
         xl-snapshot revert "$guest" name=gold 3>&-
@@ -446,6 +447,24 @@ END
     assert_status 0
     assert_back_at_gold
     assert_as_gold
+}
+
+@test "a revert that is killed in its last look: the guest goes on" {
+    local how id
+
+    id=$(domid)
+    for how in "" --abandon; do
+        run env XLSNAP_FAULT=last-look:kill-after "$faulty" revert "$guest" name=gold
+        assert_status 5
+        [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
+        # shellcheck disable=SC2086
+        snap recover $how "$guest"
+        assert_status 0
+        assert_sound
+        assert_nothing_pending
+        [ "$(domid)" = "$id" ]
+    done
+    assert_gold_lvs
 }
 
 # As before: no volume, no record, and the origin's table.
