@@ -2,7 +2,7 @@
 /*
  * External snapshots of image files by copying them while the guest stands
  * still: raw files behind a loop device (blkback), and what QEMU serves but
- * cannot freeze under a stable path: raw, vhd, qed, qcow.
+ * cannot freeze under a stable path: raw, vhd.
  *     an empty file TMP beside TARGET; flush what is dirty        before
  *     drain QEMU, flush the loop device, copy the disk to TMP     in the pause
  *     fsync; rename(TMP, TARGET); fsync                           after it
@@ -10,8 +10,8 @@
  * where the file system has none, all data is copied, but only with --force.
  * The disk itself is only read.
  *
- * QEMU at rest is enough: none of these formats keeps metadata of an answered
- * write to itself, as qcow2 does (QEMU's block/vpc.c, qed.c, qcow.c).
+ * QEMU at rest is enough: for VHD it keeps no metadata of an answered write to
+ * itself, as it does for qcow2 (QEMU's block/vpc.c).
  *
  * Requests that blkback has not answered when the guest is suspended may be in
  * the copy or not: in the saved memory they are under way, too, and a restored
@@ -33,9 +33,7 @@ static bool copy_takes(const struct disk *disk, enum xlsnap_method method)
 {
     return method == XLSNAP_METHOD_EXTERNAL && !disk->id.block &&
            (disk->format == LIBXL_DISK_FORMAT_RAW ||
-            disk->format == LIBXL_DISK_FORMAT_VHD ||
-            disk->format == LIBXL_DISK_FORMAT_QED ||
-            disk->format == LIBXL_DISK_FORMAT_QCOW);
+            disk->format == LIBXL_DISK_FORMAT_VHD);
 }
 
 static bool copy_moves(const struct disk *disk)

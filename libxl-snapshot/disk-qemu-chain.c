@@ -81,10 +81,12 @@ static bool chain_external_takes(const struct disk *disk)
 }
 
 /* An overlay names what is below it, and a block device has no name that is
- * sure to mean it after the next boot. */
+ * sure to mean it after the next boot.  Of other formats none was tried. */
 static bool chain_overlay_takes(const struct disk *disk)
 {
-    return !disk->id.block;
+    return !disk->id.block && (disk->format == LIBXL_DISK_FORMAT_RAW ||
+                               disk->format == LIBXL_DISK_FORMAT_VHD ||
+                               disk->format == LIBXL_DISK_FORMAT_QCOW2);
 }
 
 /* ---- checks ---- */

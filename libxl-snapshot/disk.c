@@ -46,9 +46,9 @@ static int disk_refuse(const struct disk *disk, enum xlsnap_method method,
         [XLSNAP_METHOD_EXTERNAL] =
             "an external snapshot can be made of qcow2 images that QEMU "
             "serves, of LVM volumes, of VHD images that tapdisk serves, "
-            "and of other files by copying",
-        [XLSNAP_METHOD_OVERLAY] = "only image files that QEMU serves can "
-                                  "get an overlay",
+            "and of raw files and VHD images by copying",
+        [XLSNAP_METHOD_OVERLAY] = "only raw, VHD and qcow2 files that QEMU "
+                                  "serves can get an overlay",
     };
 
     return xlsnap_fail(

@@ -231,7 +231,7 @@ static void a_disk_that_nobody_can_snapshot_is_refused(void **state)
     assert_group_refused(
         disk, XLSNAP_METHOD_OVERLAY,
         "disk 'xvda' ('/a.raw', format raw, backend phy): "
-        "only image files that QEMU serves can get an overlay");
+        "only raw, VHD and qcow2 files that QEMU serves can get an overlay");
     disk->format = LIBXL_DISK_FORMAT_QCOW2;
     disk->backend = LIBXL_DISK_BACKEND_UNKNOWN;
     assert_group_refused(disk, XLSNAP_METHOD_INTERNAL,

@@ -436,11 +436,10 @@ static void only_disks_that_qemu_serves_are_taken(void **state)
                        XLSNAP_METHOD_NO));
 }
 
-static void other_formats_than_qcow2_get_an_overlay_only(void **state)
+static void raw_and_vhd_get_an_overlay_only(void **state)
 {
     const libxl_disk_format formats[] = { LIBXL_DISK_FORMAT_RAW,
-                                          LIBXL_DISK_FORMAT_VHD,
-                                          LIBXL_DISK_FORMAT_QED };
+                                          LIBXL_DISK_FORMAT_VHD };
 
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
         assert_false(takes(formats[i], LIBXL_DISK_BACKEND_QDISK,
@@ -449,6 +448,19 @@ static void other_formats_than_qcow2_get_an_overlay_only(void **state)
                            XLSNAP_METHOD_EXTERNAL));
         assert_true(
             takes(formats[i], LIBXL_DISK_BACKEND_QDISK, XLSNAP_METHOD_OVERLAY));
+    }
+}
+
+static void qed_and_qcow_get_nothing(void **state)
+{
+    const libxl_disk_format formats[] = { LIBXL_DISK_FORMAT_QED,
+                                          LIBXL_DISK_FORMAT_QCOW };
+
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+        assert_false(
+            takes(formats[i], LIBXL_DISK_BACKEND_QDISK, XLSNAP_METHOD_OVERLAY));
+        assert_false(takes(formats[i], LIBXL_DISK_BACKEND_QDISK,
+                           XLSNAP_METHOD_EXTERNAL));
     }
 }
 
@@ -509,7 +521,8 @@ int main(void)
         TEST(an_internal_snapshot_has_no_target),
         TEST(it_is_the_disks_file_that_is_synced),
         TEST(only_disks_that_qemu_serves_are_taken),
-        TEST(other_formats_than_qcow2_get_an_overlay_only),
+        TEST(raw_and_vhd_get_an_overlay_only),
+        TEST(qed_and_qcow_get_nothing),
         TEST(a_block_device_gets_no_other_file),
         TEST(an_internal_snapshot_moves_no_file),
     };

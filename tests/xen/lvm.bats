@@ -263,7 +263,7 @@ assert_unchanged()
 @test "an overlay of a volume is refused" {
     snap create "$guest" name=new \
         "disks=['vdev=xvdb,snapshot=overlay,target=/var/tmp/b.qcow2']"
-    assert_refused "only image files that QEMU serves can get an overlay"
+    assert_refused "only raw, VHD and qcow2 files that QEMU serves can get an overlay"
 }
 
 @test "an internal snapshot of a raw volume is refused" {
