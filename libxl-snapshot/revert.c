@@ -411,20 +411,8 @@ static int revert_unmark(struct op *op, struct disk_group *group,
     return pending_write(op->xs, &op->pending, err);
 }
 
-/* The guest sends no more requests; the few under way may still come. */
-static int revert_last_look(struct op *op, struct disk_group *group,
-                            struct xlsnap_error *err)
-{
-    int rc = op->pending.looking ? domain_pause(op->xs, op->dom.domid, err) : 0;
-
-    for (size_t i = 0; i < op->n_groups && !rc; i++)
-        if (op->groups[i].driver->prove_last)
-            rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);
-    return rc;
-}
-
-static int revert_last_look_undo(struct op *op, struct disk_group *group,
-                                 struct xlsnap_error *err)
+/* Until the destroy: before anything else, which may fail, is undone. */
+static int revert_wake(struct op *op, struct xlsnap_error *err)
 {
     if (!op->pending.looking ||
         domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
@@ -433,11 +421,27 @@ static int revert_last_look_undo(struct op *op, struct disk_group *group,
     return domain_unpause(op->xs, op->dom.domid, err);
 }
 
+/* The guest sends no more requests; the few under way may still come. */
+static int revert_last_look(struct op *op, struct disk_group *group,
+                            struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    op->on_failure = revert_wake;
+    if (op->pending.looking)
+        rc = domain_pause(op->xs, op->dom.domid, err);
+    for (size_t i = 0; i < op->n_groups && !rc; i++)
+        if (op->groups[i].driver->prove_last)
+            rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);
+    return rc;
+}
+
 static int revert_destroy(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
     int rc = 0;
 
+    op->on_failure = NULL;
     if (op->dom.domid != DOMAIN_NONE)
         rc = domain_destroy(op->xs, &op->dom, err);
     op->dom.domid = DOMAIN_NONE;
@@ -531,7 +535,7 @@ static void revert_plan(struct op *op, struct steps *steps)
               "note the operation in %s/pending/%s.json", op->xs->state_dir,
               op->snap.uuid);
     if (revert_must_look(op))
-        steps_add(steps, "last-look", revert_last_look, revert_last_look_undo,
+        steps_add(steps, "last-look", revert_last_look, NULL,
                   "pause the guest, and see that the snapshots of its volumes "
                   "are still whole");
     steps_add(steps, "no-return", revert_mark, revert_unmark,

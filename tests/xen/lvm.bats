@@ -449,10 +449,17 @@ END
     assert_as_gold
 }
 
-@test "a revert that is killed in its last look: the guest goes on" {
-    local how id
+@test "a revert that fails or is killed in its last look: the guest goes on" {
+    local where how id
 
     id=$(domid)
+    for where in last-look:after no-return:after; do
+        run env XLSNAP_FAULT="$where" "$faulty" revert "$guest" name=gold
+        assert_status 1
+        assert_sound
+        assert_nothing_pending
+        [ "$(domid)" = "$id" ]
+    done
     for how in "" --abandon; do
         run env XLSNAP_FAULT=last-look:kill-after "$faulty" revert "$guest" name=gold
         assert_status 5
