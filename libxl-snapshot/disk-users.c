@@ -71,6 +71,28 @@ static pid_t disk_server(const struct disk *disk, pid_t qemu)
                                                    : qemu;
 }
 
+static bool name_is(const char *name, const struct file_id *wanted)
+{
+    struct xlsnap_error ignored = { 0 };
+    struct file_id id;
+
+    return !file_id(name, &id, &ignored) && file_id_equal(&id, wanted);
+}
+
+/* Of what we have made: once it is gone its number may be another file's. */
+static bool made_is_there(const struct op *op, const struct disk *disk)
+{
+    cleanup_free char *beside = NULL, *beside_target = NULL;
+
+    if (!disk->made.ino || !disk->path || !disk->target)
+        return false;
+    beside = disk_temporary(op, disk);
+    beside_target = disk_temporary_beside(op, disk, disk->target);
+    return name_is(disk->path, &disk->made) ||
+           name_is(disk->target, &disk->made) || name_is(beside, &disk->made) ||
+           name_is(beside_target, &disk->made);
+}
+
 /* `own`: that domain runs, and its servers are no strangers. */
 static int disks_check_processes(struct op *op, pid_t except, bool own,
                                  struct xlsnap_error *err)
@@ -81,7 +103,7 @@ static int disks_check_processes(struct op *op, pid_t except, bool own,
         pid_t pid = 0;
 
         if ((disk->id.ino && file_users(&disk->id, server, &pid)) ||
-            (disk->made.ino && file_users(&disk->made, server, &pid)))
+            (made_is_there(op, disk) && file_users(&disk->made, server, &pid)))
             return xlsnap_fail(err, XLSNAP_REFUSED,
                                "disk '%s' ('%s') is open in process %d",
                                disk->vdev, disk->source, (int)pid);
@@ -260,7 +282,7 @@ int disks_check_writers(struct op *op, struct xlsnap_error *err)
 
     for (size_t i = 0; i < op->n_disks && !rc; i++) {
         rc = check_writers_of(op, &op->disks[i], &op->disks[i].id, err);
-        if (!rc)
+        if (!rc && made_is_there(op, &op->disks[i]))
             rc = check_writers_of(op, &op->disks[i], &op->disks[i].made, err);
     }
     return rc ? rc : disks_check_kernel_beside(op, false, err);

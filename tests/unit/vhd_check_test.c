@@ -447,6 +447,27 @@ static void a_stranger_beside_tapdisk_is_seen(void **state)
     close(fd);
 }
 
+/* What was made is gone, and its number another file's. */
+static void a_file_of_the_same_number_is_no_disk(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    uint32_t own = 7;
+    int fd;
+
+    use_served();
+    put("log", "");
+    fd = open("log", O_RDWR | O_CLOEXEC);
+    disk->made = id_of("log");
+    assert_int_equal(disks_check_unused(&op, 0, &own, &err), 0);
+    op.dom.qemu_pid = 0;
+    assert_int_equal(disks_check_writers(&op, &err), 0);
+    assert_int_equal(rename("log", "a-s1.vhd"), 0);
+    assert_int_equal(disks_check_writers(&op, &err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "can be written by process "));
+    assert_int_equal(disks_check_unused(&op, 0, &own, &err), -XLSNAP_REFUSED);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +495,7 @@ int main(void)
         VHD(another_format_than_vhd_is_refused),
         VHD(the_domain_that_uses_a_disk_is_seen),
         VHD(a_stranger_beside_tapdisk_is_seen),
+        VHD(a_file_of_the_same_number_is_no_disk),
     };
 
     use_stand_ins();
