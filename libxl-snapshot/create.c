@@ -235,7 +235,8 @@ static char *create_comment(const struct op *op)
                     "be: '%s'",
                     op->snap.disks[i].vdev, disk);
     }
-    fclose(f);
+    if (fclose(f))
+        abort();
     return text;
 }
 

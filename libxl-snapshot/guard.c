@@ -21,6 +21,7 @@ enum guard_word {
     GUARD_READY = 'r',    /* guard: I watch */
     GUARD_ARMED = 'a',    /* tool: the guest may be suspended from now on */
     GUARD_PAUSING = 'p',  /* tool: and now it is paused, too, as was asked */
+    GUARD_LOOKING = 'l',  /* tool: it is paused, and nothing but that */
     GUARD_DISARMED = 'd', /* tool: the guest runs again */
     GUARD_FAREWELL = 'f', /* tool: all is well, go */
 };
@@ -99,13 +100,23 @@ static int guard_say(struct guard *g, char word)
     return send(g->fd, &word, 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-int guard_arm(struct guard *g, struct xlsnap_error *err)
+static int guard_arm_for(struct guard *g, char word, struct xlsnap_error *err)
 {
-    if (guard_say(g, GUARD_ARMED))
+    if (guard_say(g, word))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "the guard process has died");
     g->armed = true;
     return 0;
+}
+
+int guard_arm(struct guard *g, struct xlsnap_error *err)
+{
+    return guard_arm_for(g, GUARD_ARMED, err);
+}
+
+int guard_looking(struct guard *g, struct xlsnap_error *err)
+{
+    return guard_arm_for(g, GUARD_LOOKING, err);
 }
 
 void guard_pausing(struct guard *g)
@@ -188,25 +199,49 @@ static bool guard_requested(const struct domain *dom, struct xs_handle *watch)
     return domain_count_requests(watch) > 0;
 }
 
-static int guard_resume(struct xlsnap *xs, struct domain *dom, bool unpause)
+/* One try, of so many milliseconds at most; 0 also if there is nothing to do. */
+typedef int guard_try_fn(struct xlsnap *xs, struct domain *dom, int left_ms,
+                         struct xlsnap_error *err);
+
+static int guard_insist(struct xlsnap *xs, struct domain *dom,
+                        guard_try_fn *try_once)
 {
     int64_t deadline = now_ms() + DOMAIN_GUARD_MS;
     int64_t left;
 
     while ((left = deadline - now_ms()) > 0) {
         struct xlsnap_error err = { 0 };
-        int rc = domain_settle(xs, dom, true, (int)left, &err);
+        int rc = try_once(xs, dom, (int)left, &err);
 
-        if (domain_refresh(xs, dom) == DOMAIN_GONE)
-            return 0;
-        if (!rc && unpause)
-            rc = domain_unpause(xs, dom->domid, &err);
-        if (!rc)
+        if (!rc || domain_refresh(xs, dom) == DOMAIN_GONE)
             return 0;
         handle_log(xs, XTL_ERROR, "guard: domain '%s': %s", dom->name, err.msg);
         sleep(1);
     }
     return -1;
+}
+
+static int guard_resume(struct xlsnap *xs, struct domain *dom, int left_ms,
+                        struct xlsnap_error *err)
+{
+    return domain_settle(xs, dom, true, left_ms, err);
+}
+
+static int guard_resume_unpause(struct xlsnap *xs, struct domain *dom,
+                                int left_ms, struct xlsnap_error *err)
+{
+    int rc = domain_settle(xs, dom, true, left_ms, err);
+
+    return rc ? rc : domain_unpause(xs, dom->domid, err);
+}
+
+/* It was not asked to suspend. */
+static int guard_unpause(struct xlsnap *xs, struct domain *dom, int left_ms,
+                         struct xlsnap_error *err)
+{
+    if (domain_refresh(xs, dom) == DOMAIN_UNKNOWN)
+        return xlsnap_fail(err, XLSNAP_FAILED, "libxl cannot tell its state");
+    return dom->info.paused ? domain_unpause(xs, dom->domid, err) : 0;
 }
 
 /* The guest may stand still all the same. */
@@ -232,14 +267,24 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
     int rc = 0;
 
     handle_log(xs, XTL_WARN,
-               "guard: the snapshot of domain '%s' was interrupted; run 'xl "
+               "guard: the work on domain '%s' was interrupted; run 'xl "
                "snapshot-recover %s'",
                dom->name, dom->name);
+    if (last == GUARD_LOOKING) {
+        recover_unbegin_revert(xs, dom->uuid);
+        return guard_insist(xs, dom, guard_unpause);
+    }
     recover_rescue_domain(xs, dom->uuid);
     if (armed && guard_requested(dom, watch))
-        rc = guard_resume(xs, dom, last == GUARD_PAUSING);
+        rc = guard_insist(xs, dom,
+                          last == GUARD_PAUSING ? guard_resume_unpause
+                                                : guard_resume);
     else if (armed) /* libxl does not ask an HVM guest without PV drivers */
         rc = guard_resume_unasked(xs, dom);
+    /* What a command has done since that hung, and was given up for the guest's
+     * sake. */
+    if (armed)
+        recover_rescue_domain(xs, dom->uuid);
     if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&
         monitor_keep(xs, dom, 0, &err))
         handle_log(xs, XTL_ERROR, "guard: %s", err.msg);

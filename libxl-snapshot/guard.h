@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guard: a small process that resumes the guest if we die between suspend
- * and resume, however we die.
+ * The guard: a small process that lets the guest go on if we die between suspend
+ * and resume, or while a revert looks at its disks for the last time, however we
+ * die.
  *
  * It is the helper binary (`xl-snapshot guard DOMAIN` in ps) in a session of
  * its own, deaf to the terminal's signals, connected to us by a socket: when
@@ -28,6 +29,8 @@ int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
                 struct xlsnap_error *err);
 /* From here on the guest may be asked to suspend at any moment. */
 int guard_arm(struct guard *guard, struct xlsnap_error *err);
+/* Instead: it is about to be paused, for a look before a revert; undo that. */
+int guard_looking(struct guard *guard, struct xlsnap_error *err);
 /* It is about to be paused as well, as was asked: undo that, too. */
 void guard_pausing(struct guard *guard);
 /* The guest runs again; only the monitor is still to be seen to. */

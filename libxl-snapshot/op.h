@@ -26,12 +26,12 @@ struct op {
     char *config_path; /* PATH/snapshot.cfg */
     struct qmp *qmp;   /* session with the domain's QEMU: qemu_session() */
     bool force, paused, no_monitor;
+    struct guard *guard; /* while the guest stands still for us */
 
     /* create */
     bool live;
     struct memory_writer *writer;
     struct memory_written written;
-    struct guard *guard;
     pid_t flusher;   /* of a live save; 0: none */
     pid_t monitor;   /* the domain's before the operation; 0: none */
     bool requested;  /* the guest was asked to suspend and may not run yet */

@@ -272,6 +272,23 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
     op_clear(&op);
 }
 
+void recover_unbegin_revert(struct xlsnap *xs, const char *uuid)
+{
+    struct xlsnap_error err = { 0 };
+    struct op op;
+    int rc;
+
+    op_init(&op, xs);
+    rc = recover_find(&op, uuid, &err);
+    if (!rc && op.pending.file && op.pending.looking) {
+        op.pending.no_return = op.pending.looking = false;
+        rc = pending_write(xs, &op.pending, &err);
+    }
+    if (rc)
+        handle_log(xs, XTL_ERROR, "%s", err.msg);
+    op_clear(&op);
+}
+
 /* Before the record is dropped: files may be left as they are, a guest that
  * stands still may not. */
 static int recover_let_go(struct op *op, struct xlsnap_error *err)
@@ -398,13 +415,20 @@ static int recover_read_config(struct op *op, struct xlsnap_error *err)
 static int recover_renew_record(struct op *op, struct xlsnap_error *err)
 {
     struct pending *p = &op->pending;
+    bool same_boot = pending_same_boot(p);
 
     /* As many as op has (disks_check_record), and in its order: both are those
      * of snapshot.cfg that take part. */
     for (size_t i = 0; i < p->n_disks; i++)
         if (op->disks[i].id.ino)
             p->disks[i].id = op->disks[i].id;
-    return pending_write(op->xs, p, err);
+    if (!pending_write(op->xs, p, err))
+        return 0;
+    if (!same_boot)
+        return -err->code;
+    /* The old one is as good: no guest need wait for space. */
+    handle_log(op->xs, XTL_WARN, "%s", err->msg);
+    return 0;
 }
 
 static int recover_revert_again(struct op *op, struct xlsnap_error *err)
@@ -459,11 +483,7 @@ static bool recover_revert_untouched(const struct op *op)
 /* It was cut off in its last look: the guest stands still for nothing. */
 static int recover_revert_wake(struct op *op, struct xlsnap_error *err)
 {
-    if (!op->pending.looking || !op_is_same_domain(op) ||
-        domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
-        !op->dom.info.paused)
-        return 0;
-    return domain_unpause(op->xs, op->dom.domid, err);
+    return op_is_same_domain(op) ? revert_wake(op, err) : 0;
 }
 
 /* Before the record is dropped, as of a create (recover_let_go). */

@@ -11,5 +11,11 @@
  * whatever they are.
  */
 void recover_rescue_domain(struct xlsnap *xs, const char *uuid);
+/*
+ * A revert of that domain was cut off before the destroy, and its guest is about
+ * to go on: notes that it has not begun, for what the guest does from then on must
+ * not be given up.  Failures are logged.
+ */
+void recover_unbegin_revert(struct xlsnap *xs, const char *uuid);
 
 #endif

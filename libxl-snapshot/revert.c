@@ -2,400 +2,17 @@
 /*
  * Revert: back to a snapshot.
  *
- * While the domain still runs, every input is proved: the memory image whole
- * and of the recorded digest, its configuration readable and naming the same
- * disks, every disk's snapshot there, nobody else using a disk, memory enough.
- * A failure until then changes nothing.  Then the record is marked: from
- * there on the operation goes only forward, and recover can go on with it as
- * often as needed, because each step can be repeated.
+ * While the domain still runs, every input is proved (revert-check.c).  A failure
+ * until then changes nothing.  Then the record is marked: from there on the
+ * operation goes only forward, and recover can go on with it as often as needed,
+ * because each step can be repeated.
  */
 #include "revert.h"
 
-#include <sys/stat.h>
-
-#include "cfg.h"
+#include "guard.h"
 #include "monitor.h"
 #include "paths.h"
 #include "util.h"
-
-#define RESTART_MS 15000 /* a monitor waits 2 s between destroy and create */
-
-/* ---- proof ---- */
-
-static int revert_check_complete(const struct xlsnap_snapshot *s,
-                                 struct xlsnap_error *err)
-{
-    if (!s->domain || !s->name || !s->uuid || !s->path || !s->memory ||
-        !s->memory_digest)
-        return xlsnap_fail(err, XLSNAP_INVALID,
-                           "the description of the snapshot is not complete "
-                           "(is it the " SNAPSHOT_CFG
-                           " that snapshot-create wrote?)");
-    for (size_t i = 0; i < s->n_disks; i++)
-        if (!s->disks[i].source || !s->disks[i].format)
-            return xlsnap_fail(err, XLSNAP_INVALID,
-                               "disk '%s' lacks its source or format",
-                               s->disks[i].vdev);
-        else if (s->disks[i].method == XLSNAP_METHOD_OVERLAY &&
-                 !s->disks[i].target)
-            return xlsnap_fail(err, XLSNAP_INVALID,
-                               "disk '%s' lacks its target", s->disks[i].vdev);
-    return xlsnap_name_check(s->name, err);
-}
-
-/* The path that the domain's configuration has after the snapshot. */
-static const char *snap_disk_active(const struct xlsnap_disk *disk)
-{
-    return disk->method == XLSNAP_METHOD_OVERLAY ? disk->target : disk->source;
-}
-
-static const libxl_device_disk *config_find_disk(const libxl_domain_config *c,
-                                                 const char *vdev)
-{
-    for (int i = 0; i < c->num_disks; i++)
-        if (c->disks[i].vdev && !strcmp(c->disks[i].vdev, vdev))
-            return &c->disks[i];
-    return NULL;
-}
-
-/* Every disk of the snapshot is one of the configuration's, by its path. */
-static int revert_check_disks(const struct xlsnap_snapshot *snap,
-                              const libxl_domain_config *c,
-                              struct xlsnap_error *err)
-{
-    for (size_t i = 0; i < snap->n_disks; i++) {
-        const struct xlsnap_disk *disk = &snap->disks[i];
-        const libxl_device_disk *d = config_find_disk(c, disk->vdev);
-
-        if (!d || !d->pdev_path || strcmp(d->pdev_path, snap_disk_active(disk)))
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "disk '%s': snapshot.cfg says '%s', but the "
-                               "memory image '%s'",
-                               disk->vdev, snap_disk_active(disk),
-                               d && d->pdev_path ? d->pdev_path : "nothing");
-    }
-    return 0;
-}
-
-/*
- * The domain comes back with the disks of its saved configuration.  Each that
- * it can write must be one that is taken back (or was left out on purpose);
- * the others, CD-ROMs say, must exist, or the restore fails after the destroy:
- * libxl looks at them in initiate_domain_create.
- */
-static int revert_check_config_disk(const struct xlsnap_snapshot *snap,
-                                    const libxl_device_disk *d,
-                                    struct xlsnap_error *err)
-{
-    const struct xlsnap_disk *snap_disk;
-    struct stat st;
-
-    if (!d->vdev)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "the memory image's configuration has a disk "
-                           "without a name");
-    /* The drivers prove those that are taken back. */
-    snap_disk = xlsnap_snapshot_find_disk(snap, d->vdev);
-    if (!d->pdev_path || !*d->pdev_path ||
-        (snap_disk && snap_disk->method != XLSNAP_METHOD_NO))
-        return 0;
-    if (d->readwrite && !d->is_cdrom && !snap_disk)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s' ('%s') is in the memory image's "
-                           "configuration, but not in snapshot.cfg",
-                           d->vdev, d->pdev_path);
-    if (!d->script && !d->backend_domname && !d->backend_domid &&
-        stat(d->pdev_path, &st))
-        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno, "disk '%s': '%s'",
-                                 d->vdev, d->pdev_path);
-    return 0;
-}
-
-static int revert_check_config(struct op *op, libxl_domain_config *config,
-                               struct xlsnap_error *err)
-{
-    char uuid[DOMAIN_UUID_LEN + 1];
-
-    if (libxl_domain_config_from_json(op->xs->ctx, config,
-                                      op->image.config_json))
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "memory image '%s' is damaged: libxl cannot read "
-                           "the domain's configuration in it",
-                           op->snap.memory);
-    snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
-             LIBXL_UUID_BYTES(config->c_info.uuid));
-    if (strcasecmp(uuid, op->snap.uuid) || !config->c_info.name ||
-        strcmp(config->c_info.name, op->snap.domain))
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "memory image '%s' is of domain '%s' (%s), not of "
-                           "'%s' (%s)",
-                           op->snap.memory,
-                           config->c_info.name ? config->c_info.name : "?",
-                           uuid, op->snap.domain, op->snap.uuid);
-    for (int i = 0; i < config->num_disks; i++)
-        if (revert_check_config_disk(&op->snap, &config->disks[i], err))
-            return -err->code;
-    return revert_check_disks(&op->snap, config, err);
-}
-
-/* Xen makes no promise for images of another version; it mostly works. */
-static void revert_tell_version(struct op *op)
-{
-    int now = handle_xen_version(op->xs);
-    unsigned major = op->image.xen_major, minor = op->image.xen_minor;
-
-    if (now != (int)(major * 100 + minor))
-        handle_log(op->xs, XTL_WARN,
-                   "memory image '%s' was saved by Xen %u.%u, this is Xen "
-                   "%d.%d",
-                   op->snap.memory, major, minor, now / 100, now % 100);
-}
-
-static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
-{
-    libxl_domain_config config;
-    int rc = memory_image_open(op->snap.memory, &op->image, err);
-
-    if (!rc)
-        rc = memory_image_check_digest(
-            &op->image, op->snap.memory,
-            op->force ? NULL : op->snap.memory_digest, err);
-    if (rc)
-        return rc;
-    revert_tell_version(op);
-    libxl_domain_config_init(&config);
-    rc = revert_check_config(op, &config, err);
-    libxl_domain_config_dispose(&config);
-    return rc;
-}
-
-int revert_prove(struct op *op, struct xlsnap_error *err)
-{
-    int rc = revert_check_complete(&op->snap, err);
-
-    if (!rc)
-        rc = revert_prove_memory(op, err);
-    if (!rc)
-        rc = disks_from_snapshot(op, err);
-    return rc ? rc : disks_prove(op, err);
-}
-
-int revert_check_memory(struct op *op, struct xlsnap_error *err)
-{
-    libxl_domain_config config;
-    uint64_t need_kb = 0, free_kb = 0;
-    int rc;
-
-    libxl_domain_config_init(&config);
-    rc = libxl_domain_config_from_json(op->xs->ctx, &config,
-                                       op->image.config_json) ||
-         libxl_domain_need_memory(op->xs->ctx, &config, 0, &need_kb) ||
-         libxl_get_free_memory(op->xs->ctx, &free_kb);
-    /* The running domain gives back the same overhead, and its memory. */
-    if (op->dom.domid != DOMAIN_NONE) {
-        need_kb = config.b_info.target_memkb;
-        free_kb += op->dom.info.current_memkb;
-    }
-    libxl_domain_config_dispose(&config);
-    if (rc)
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "cannot find out how much memory is free");
-    if (need_kb <= free_kb)
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "the domain needs %" PRIu64 " MiB of memory, but only "
-                       "%" PRIu64 " MiB are free",
-                       need_kb >> 10, free_kb >> 10);
-}
-
-/* ---- the running domain ---- */
-
-/* All of the snapshot's disks, under the same paths? */
-static bool revert_same_disks(struct xlsnap *xs,
-                              const struct xlsnap_snapshot *snap,
-                              struct domain *dom)
-{
-    struct xlsnap_error ignored = { 0 };
-
-    return !domain_load_config(xs, dom, &ignored) &&
-           !revert_check_disks(snap, &dom->config, &ignored);
-}
-
-/* The running domain of that name: the same with a new uuid? */
-static int revert_check_namesake(struct op *op, struct xlsnap_error *err)
-{
-    const struct xlsnap_snapshot *s = &op->snap;
-
-    if (revert_same_disks(op->xs, s, &op->dom)) {
-        handle_log(op->xs, XTL_NOTICE,
-                   "domain '%s' has a new uuid since the snapshot, but the "
-                   "same disks",
-                   s->domain);
-        return 0;
-    }
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "the running domain '%s' is another one than the "
-                       "snapshot's: it has another uuid and other disks",
-                       s->domain);
-}
-
-/*
- * The domain with the snapshot's uuid; else the one of its name, if its disks
- * are the same (xl gives a new uuid at each create).
- */
-static int revert_find(struct op *op, struct xlsnap_error *err)
-{
-    const struct xlsnap_snapshot *s = &op->snap;
-    int64_t deadline = now_ms() + RESTART_MS;
-    pid_t monitor;
-
-    /*
-     * No domain but a monitor: the guest is rebooting, and the images are
-     * about to be opened; or it was destroyed, and the monitor about to end.
-     */
-    do {
-        if (domain_find_uuid(op->xs, s->uuid, &op->dom))
-            return 0;
-        if (domain_find_name(op->xs, s->domain, &op->dom))
-            return revert_check_namesake(op, err);
-        monitor = monitor_find_name(s->domain);
-        if (monitor)
-            usleep(100000);
-    } while (monitor && now_ms() < deadline);
-    op->dom.domid = DOMAIN_NONE;
-    if (monitor)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "domain '%s' does not run, but its monitor (pid "
-                           "%d) does, and may be about to start it",
-                           s->domain, (int)monitor);
-    return 0;
-}
-
-/* A disk attached since would be lost, one detached would come back. */
-static int revert_check_same_vdevs(struct op *op, struct xlsnap_error *err)
-{
-    const libxl_domain_config *c = &op->dom.config;
-
-    for (int i = 0; i < c->num_disks; i++)
-        if (c->disks[i].readwrite && !c->disks[i].is_cdrom &&
-            !xlsnap_snapshot_find_disk(&op->snap, c->disks[i].vdev))
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "disk '%s' was attached after the snapshot and "
-                               "would be gone (--force permits it)",
-                               c->disks[i].vdev);
-    for (size_t i = 0; i < op->snap.n_disks; i++) {
-        const struct xlsnap_disk *disk = &op->snap.disks[i];
-        const libxl_device_disk *d = config_find_disk(c, disk->vdev);
-
-        if (!d)
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "disk '%s' was detached after the snapshot and "
-                               "would be back (--force permits it)",
-                               disk->vdev);
-        if (disk->method != XLSNAP_METHOD_NO && d->pdev_path &&
-            strcmp(d->pdev_path, snap_disk_active(disk)))
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "disk '%s' has become '%s' since; going back "
-                               "rewrites '%s', which a later snapshot may have "
-                               "frozen and would lose (--force permits it)",
-                               disk->vdev, d->pdev_path,
-                               snap_disk_active(disk));
-    }
-    return 0;
-}
-
-static int revert_check_running(struct op *op, struct xlsnap_error *err)
-{
-    int rc;
-
-    if (op->dom.domid == DOMAIN_NONE)
-        return 0;
-    rc = domain_check_destroy(op->xs, &op->dom, err);
-    if (!rc && !op->dom.have_config)
-        rc = domain_load_config(op->xs, &op->dom, err);
-    if (!rc && !op->force)
-        rc = revert_check_same_vdevs(op, err);
-    return rc;
-}
-
-static int revert_check_name_free(struct op *op, struct xlsnap_error *err)
-{
-    struct domain other;
-    int rc = 0;
-
-    domain_init(&other);
-    if (domain_find_name(op->xs, op->snap.domain, &other) &&
-        other.domid != op->dom.domid)
-        rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                         "the name '%s' is taken by another domain (domid "
-                         "%" PRIu32 ")",
-                         op->snap.domain, other.domid);
-    domain_clear(&other);
-    return rc;
-}
-
-static int revert_lock(struct op *op, struct xlsnap_error *err)
-{
-    cleanup_free char *uuid = xasprintf("uuid-%s", op->dom.uuid);
-    const char *keys[] = { uuid };
-    int rc = op_lock_domain(op, op->snap.domain, op->snap.uuid, err);
-
-    if (!rc && op->dom.domid != DOMAIN_NONE)
-        rc = lock_add(op->locks, keys, 1, op->dom.name, err);
-    if (!rc && op->dom.domid != DOMAIN_NONE &&
-        domain_refresh(op->xs, &op->dom) != DOMAIN_THERE)
-        rc = xlsnap_fail(err, XLSNAP_REFUSED, "domain '%s' has just ended",
-                         op->dom.name);
-    return rc;
-}
-
-/* What recovery would read must be what we go by. */
-static int revert_check_recorded(struct op *op, struct xlsnap_error *err)
-{
-    struct xlsnap_snapshot s;
-    int rc;
-
-    xlsnap_snapshot_init(&s);
-    rc = cfg_read(op->config_path, &s, NULL, err);
-    if (!rc && (!s.uuid || strcasecmp(s.uuid, op->snap.uuid) || !s.name ||
-                strcmp(s.name, op->snap.name) || !s.memory_digest ||
-                strcmp(s.memory_digest, op->snap.memory_digest)))
-        rc = xlsnap_fail(err, XLSNAP_INVALID, "'%s' describes another snapshot",
-                         op->config_path);
-    xlsnap_snapshot_clear(&s);
-    return rc;
-}
-
-static int revert_check(struct op *op, struct xlsnap_error *err)
-{
-    int rc = revert_check_complete(&op->snap, err);
-
-    if (!rc)
-        rc = revert_check_recorded(op, err);
-    if (!rc)
-        rc = revert_find(op, err);
-    if (!rc)
-        rc = revert_lock(op, err);
-    if (!rc)
-        rc = pending_refuse(op, op->snap.domain, op->snap.uuid, err);
-    if (!rc)
-        rc = revert_prove(op, err);
-    if (!rc)
-        rc = op_lock_disks(op, err);
-    if (!rc)
-        rc = pending_refuse(op, NULL, NULL, err);
-    if (!rc)
-        rc = revert_check_running(op, err);
-    if (!rc)
-        rc = revert_check_name_free(op, err);
-    if (!rc)
-        rc = disks_check_unused(
-            op, op->dom.qemu_pid,
-            op->dom.domid == DOMAIN_NONE ? NULL : &op->dom.domid, err);
-    return rc ? rc : revert_check_memory(op, err);
-}
-
-/* ---- steps ---- */
 
 static int revert_mark(struct op *op, struct disk_group *group,
                        struct xlsnap_error *err)
@@ -407,29 +24,72 @@ static int revert_mark(struct op *op, struct disk_group *group,
 static int revert_unmark(struct op *op, struct disk_group *group,
                          struct xlsnap_error *err)
 {
+    struct xlsnap_error write = { 0 };
+
+    /* The record goes anyway; if it does not, recover sees the guest run. */
     op->pending.no_return = false;
-    return pending_write(op->xs, &op->pending, err);
+    if (pending_write(op->xs, &op->pending, &write))
+        handle_log(op->xs, XTL_WARN, "%s", write.msg);
+    return 0;
 }
 
-/* Until the destroy: before anything else, which may fail, is undone. */
-static int revert_wake(struct op *op, struct xlsnap_error *err)
+int revert_wake(struct op *op, struct xlsnap_error *err)
 {
-    if (!op->pending.looking ||
-        domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
-        !op->dom.info.paused)
+    if (!op->pending.looking)
         return 0;
-    return domain_unpause(op->xs, op->dom.domid, err);
+    switch (domain_refresh(op->xs, &op->dom)) {
+    case DOMAIN_GONE:
+        return 0;
+    case DOMAIN_THERE:
+        return op->dom.info.paused ? domain_unpause(op->xs, op->dom.domid, err)
+                                   : 0;
+    case DOMAIN_UNKNOWN:
+        break;
+    }
+    return xlsnap_fail(err, XLSNAP_FAILED,
+                       "libxl cannot tell whether domain '%s' is paused",
+                       op->dom.name);
 }
 
-/* The guest sends no more requests; the few under way may still come. */
+/* Before anything else, which may fail, is undone. */
+static int revert_failed(struct op *op, struct xlsnap_error *err)
+{
+    int rc = revert_wake(op, err);
+
+    if (!rc)
+        guard_disarm(op->guard);
+    return rc;
+}
+
+static int revert_pause(struct op *op, struct xlsnap_error *err)
+{
+    int rc = revert_check_still(op, err);
+
+    if (!rc)
+        rc = guard_start(op->xs, &op->dom, false, op->locks, &op->guard, err);
+    if (!rc)
+        rc = guard_looking(op->guard, err);
+    return rc ? rc : domain_pause(op->xs, op->dom.domid, err);
+}
+
+/*
+ * From here on it cannot reboot or end by itself, nor write: it sends no more
+ * requests; the few under way may still come.
+ */
 static int revert_last_look(struct op *op, struct disk_group *group,
                             struct xlsnap_error *err)
 {
     int rc = 0;
 
-    op->on_failure = revert_wake;
+    op->on_failure = revert_failed;
     if (op->pending.looking)
-        rc = domain_pause(op->xs, op->dom.domid, err);
+        rc = revert_pause(op, err);
+    if (!rc)
+        rc = revert_check_still(op, err);
+    if (!rc && !op->dom.info.paused)
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "domain '%s' was paused, but has just been unpaused",
+                         op->dom.name);
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         if (op->groups[i].driver->prove_last)
             rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);
@@ -442,6 +102,9 @@ static int revert_destroy(struct op *op, struct disk_group *group,
     int rc = 0;
 
     op->on_failure = NULL;
+    guard_disarm(op->guard);
+    guard_stop(op->guard);
+    op->guard = NULL;
     if (op->dom.domid != DOMAIN_NONE)
         rc = domain_destroy(op->xs, &op->dom, err);
     op->dom.domid = DOMAIN_NONE;
@@ -455,6 +118,7 @@ static int revert_destroy(struct op *op, struct disk_group *group,
 static int revert_restore(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
+    struct xlsnap_error note = { 0 };
     uint32_t domid;
     int rc;
 
@@ -472,16 +136,29 @@ static int revert_restore(struct op *op, struct disk_group *group,
                            "the restored domain has vanished");
     op->pending.restored = domid;
     op->pending.released = op->pending.paused; /* by whom it is unpaused */
-    return pending_write(op->xs, &op->pending, err);
+    /* Without that note recover finds a domain that has never run, and restores
+     * it once more. */
+    if (pending_write(op->xs, &op->pending, &note))
+        handle_log(op->xs, XTL_WARN, "%s", note.msg);
+    return 0;
 }
 
+/* Without space for the note there is no record afterwards, either: the guest
+ * must not wait for it, and nothing may do the revert a second time. */
 int revert_release(struct op *op, struct xlsnap_error *err)
 {
+    struct xlsnap_error note = { 0 };
     int rc;
 
     op->pending.released = true;
-    rc = pending_write(op->xs, &op->pending, err);
-    return rc ? rc : domain_unpause(op->xs, op->dom.domid, err);
+    pending_write(op->xs, &op->pending, &note);
+    rc = domain_unpause(op->xs, op->dom.domid, err);
+    if (rc || !note.code)
+        return rc;
+    handle_log(op->xs, XTL_WARN, "%s; the record goes, for the guest runs",
+               note.msg);
+    pending_drop(&op->pending, &note); /* or at the end */
+    return 0;
 }
 
 static int revert_unpause(struct op *op, struct disk_group *group,
@@ -520,24 +197,14 @@ void revert_plan_forward(struct op *op, struct steps *steps)
     steps_add(steps, "record-drop", op_record_drop, NULL, "remove the note");
 }
 
-/* Is there a disk that the guest can spoil, as long as it writes? */
-static bool revert_must_look(const struct op *op)
-{
-    for (size_t i = 0; i < op->n_groups; i++)
-        if (op->groups[i].driver->prove_last)
-            return op->dom.domid != DOMAIN_NONE;
-    return false;
-}
-
 static void revert_plan(struct op *op, struct steps *steps)
 {
     steps_add(steps, "record", op_record, op_record_drop,
               "note the operation in %s/pending/%s.json", op->xs->state_dir,
               op->snap.uuid);
-    if (revert_must_look(op))
+    if (op->dom.domid != DOMAIN_NONE)
         steps_add(steps, "last-look", revert_last_look, NULL,
-                  "pause the guest, and see that the snapshots of its volumes "
-                  "are still whole");
+                  "pause the guest, and see whether it can still go back");
     steps_add(steps, "no-return", revert_mark, revert_unmark,
               "note that from here on it goes only forward");
     revert_plan_forward(op, steps);
@@ -574,7 +241,7 @@ static void revert_fill_record(struct op *op)
     p->paused = op->paused;
     p->force = op->force;
     /* An admin's own pause stays. */
-    p->looking = revert_must_look(op) && !op->dom.info.paused;
+    p->looking = op->dom.domid != DOMAIN_NONE && !op->dom.info.paused;
     pending_set_disks(p, op);
 }
 

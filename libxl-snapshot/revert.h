@@ -7,13 +7,24 @@
 #include "steps.h"
 
 /*
+ * Finds and locks the domain of op->snap and its disks, and proves all that a
+ * revert needs; refuses whatever can be known to fail.  Changes nothing.
+ */
+int revert_check(struct op *op, struct xlsnap_error *err);
+/*
  * Proves the inputs of op->snap (a complete snapshot.cfg): the memory image
  * and its digest, that its configuration fits, every disk's snapshot.  Opens
  * op->image, fills op->disks.  Changes nothing.
  */
 int revert_prove(struct op *op, struct xlsnap_error *err);
+/* The running domain is the one that was found, and may be destroyed; its state
+ * is read again. */
+int revert_check_still(struct op *op, struct xlsnap_error *err);
 /* Enough free memory, counting that of op->dom. */
 int revert_check_memory(struct op *op, struct xlsnap_error *err);
+/* Until the destroy: a domain that was paused for the last look goes on.  An error
+ * too if it cannot be found out whether it does. */
+int revert_wake(struct op *op, struct xlsnap_error *err);
 /* The restored domain goes on, and the record knows that it does. */
 int revert_release(struct op *op, struct xlsnap_error *err);
 /* Appends the steps from the destroy on. */

@@ -123,10 +123,12 @@ int steps_unfinished(struct op *op, struct xlsnap_error *err)
         steps_half_merged(op) ? ", and start the domain no sooner" : "");
     size_t len = strlen(err->msg), cure_len = strlen(cure);
 
+    err->code = XLSNAP_UNFINISHED;
+    if (!op->pending.file)
+        return -XLSNAP_UNFINISHED; /* recover would find nothing */
     if (cure_len < sizeof(err->msg) && len >= sizeof(err->msg) - cure_len)
         len = sizeof(err->msg) - cure_len - 1;
     snprintf(err->msg + len, sizeof(err->msg) - len, "%s", cure);
-    err->code = XLSNAP_UNFINISHED;
     return -XLSNAP_UNFINISHED;
 }
 

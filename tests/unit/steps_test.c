@@ -89,6 +89,7 @@ static int setup(void **state)
     failing = cancel_at = NULL;
     op_init(&op, &xs);
     op.pending.domain = xstrdup("web1");
+    op.pending.file = xstrdup("/record");
     op.on_failure = note_failure;
     xs.cancel_fd = -1;
     steps.n = 0;
@@ -210,6 +211,17 @@ static void nothing_is_undone_after_no_return(void **state)
     assert_run(XLSNAP_UNFINISHED, "run b failed: No space left on device" CURE,
                "run record, run a, run b, wake guest");
     assert_string_equal(logged, "");
+}
+
+/* It was dropped, for the guest runs; recover would find nothing. */
+static void without_a_record_no_cure_is_named(void **state)
+{
+    free(op.pending.file);
+    op.pending.file = NULL;
+    steps.step[1].no_return = true; /* a */
+    failing = "run b";
+    assert_run(XLSNAP_UNFINISHED, "run b failed: No space left on device",
+               "run record, run a, run b, wake guest");
 }
 
 static void the_step_of_no_return_itself_is_not_undone(void **state)
@@ -390,6 +402,7 @@ int main(void)
         TEST(a_failing_undo_stops_and_keeps_the_record),
         TEST(a_guest_that_does_not_run_keeps_everything),
         TEST(nothing_is_undone_after_no_return),
+        TEST(without_a_record_no_cure_is_named),
         TEST(the_step_of_no_return_itself_is_not_undone),
         TEST(before_no_return_all_is_undone),
         TEST(a_cancelled_run_is_undone),

@@ -8,13 +8,11 @@ load fresh
 
 teardown()
 {
-    ! mountpoint -q "$BATS_TEST_TMPDIR/full" ||
-        umount -l "$BATS_TEST_TMPDIR/full"
-}
+    local dir
 
-suspended()
-{
-    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 4, 1) }')" = s ]
+    for dir in "$BATS_TEST_TMPDIR/full" "$pending"; do
+        ! mountpoint -q "$dir" || umount -l "$dir"
+    done
 }
 
 image_being_written()
@@ -28,7 +26,7 @@ start_create()
     xl snapshot-create "$guest" "name=$1" 2>"$BATS_TEST_TMPDIR/err" \
         >"$BATS_TEST_TMPDIR/out" 3>&- &
     creator=$!
-    until_true 30 suspended
+    until_true 30 guest_suspended
     image_being_written "$1"
 }
 
@@ -52,16 +50,6 @@ kill_tool()
     assert_status 137
 }
 
-guards()
-{
-    pgrep -f "^xl-snapshot guard $guest "
-}
-
-no_guard()
-{
-    ! guards >/dev/null
-}
-
 @test "a terminated create resumes the guest and leaves no trace" {
     start_create cut
     kill -TERM "$creator"
@@ -79,7 +67,7 @@ no_guard()
     env --default-signal=INT setsid xl snapshot-create "$guest" name=cut \
         2>"$BATS_TEST_TMPDIR/err" >/dev/null 3>&- &
     creator=$!
-    until_true 30 suspended
+    until_true 30 guest_suspended
     kill -INT -- "-$creator"
     end_create
     assert_status 1
@@ -162,7 +150,7 @@ no_guard()
     start_create cut
     kill -KILL "$(guards)" "$(worker)" "$creator"
     end_create
-    suspended
+    guest_suspended
     snap recover
     assert_status 0
     assert_sound
@@ -220,6 +208,49 @@ no_guard()
     assert_no_trace cut
 }
 
+@test "the guest ends after a revert that had not begun: nothing is given up" {
+    local number
+
+    snapshot back
+    run env XLSNAP_FAULT=no-return:kill-after "$faulty" revert "$guest" name=back
+    assert_status 5
+    until_true 60 no_guard
+    number=$(newest)
+    go_on "$number"
+    labguest tell "$guest" poweroff
+    until_true 60 guest_is_gone
+    snap recover "$guest"
+    assert_status 0
+    [[ $output == *"had not begun; nothing was changed" ]]
+    guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back $((number + 12))
+}
+
+@test "a restored guest goes on though there is no space to note it" {
+    local step
+
+    snapshot full
+    for step in domain-destroy domain-restore; do
+        mount -t tmpfs -o size=64k,mode=700 none "$pending"
+        run --separate-stderr env "XLSNAP_FAULT=$step:kill-after" \
+            "$faulty" revert "$guest" name=full
+        assert_status 5
+        [ $step = domain-destroy ] || guest_paused
+        run ! dd if=/dev/zero "of=$pending/filler" bs=4k
+        snap recover "$guest"
+        assert_status 0
+        assert_told "No space left on device; the record goes, for the guest runs"
+        [ "$output" = "domain '$guest' is back at snapshot 'full'" ]
+        [ "$(ls "$pending")" = filler ]
+        umount "$pending"
+        assert_scanned
+        assert_monitored
+        assert_nothing_pending
+    done
+}
+
 @test "a revert that was done but for its end is not done again" {
     local number
 
@@ -231,7 +262,7 @@ no_guard()
     number=$(newest)
     go_on "$number"
     labguest tell "$guest" poweroff
-    until_true 60 eval "[ \"\$(xl list $guest | awk 'NR == 2 { print substr(\$5, 4, 1) }')\" = s ]"
+    until_true 60 guest_suspended
     guest_end
     snap recover "$guest"
     assert_status 0
