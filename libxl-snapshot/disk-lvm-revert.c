@@ -52,12 +52,12 @@ static void back_wait(const struct lvm_back *b, const char *vg)
     if (!b->op->pending.file)
         return;
     tag = lvm_tag(b->op);
-    lvm_wait_commands(NULL, tag, LVM_REMOVE_TIMEOUT_MS);
+    lvm_wait_commands(NULL, tag, LVM_REMOVE_TIMEOUT_MS, true);
     live = lvm_name_of_path(b->disk->source, vg);
     if (!b->op->pending.keep || !live)
         return;
     kept = xasprintf("%s-%s", live, b->op->pending.discarded);
-    lvm_wait_commands(NULL, kept, LVM_REMOVE_TIMEOUT_MS);
+    lvm_wait_commands(NULL, kept, LVM_REMOVE_TIMEOUT_MS, true);
 }
 
 static int back_find(struct op *op, struct disk *disk, struct lvm_back *b,

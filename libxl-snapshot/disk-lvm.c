@@ -297,7 +297,7 @@ static int lvm_rescue_device(const struct disk *disk, const char *vg_name,
     return rc;
 }
 
-static int lvm_rescue_disk(struct op *op, const struct disk *disk,
+static int lvm_rescue_disk(struct op *op, const struct disk *disk, bool waits,
                            struct xlsnap_error *err)
 {
     cleanup_free char *vg = NULL, *lv = NULL;
@@ -308,7 +308,7 @@ static int lvm_rescue_disk(struct op *op, const struct disk *disk,
     if (rc)
         return rc;
     arg = xasprintf("%s/%s", vg, lv);
-    lvm_wait_commands(arg, tag, LVM_TIMEOUT_MS);
+    lvm_wait_commands(arg, tag, LVM_TIMEOUT_MS, !waits);
     rc = lvm_rescue_device(disk, vg, err);
     return rc ? xlsnap_prefix(err, "disk '%s'", disk->vdev) : 0;
 }
@@ -316,12 +316,15 @@ static int lvm_rescue_disk(struct op *op, const struct disk *disk,
 static int lvm_rescue(struct op *op, struct disk_group *group,
                       struct xlsnap_error *err)
 {
+    /* The guest, for us: then the undo or the guard comes here once more. */
+    bool waits = domain_refresh(op->xs, &op->dom) != DOMAIN_GONE &&
+                 domain_is_suspended(&op->dom);
     int rc = 0;
 
     for (size_t i = 0; i < group->n && group->touched; i++) {
         struct xlsnap_error one = { 0 };
 
-        if (!lvm_rescue_disk(op, group->disks[i], &one))
+        if (!lvm_rescue_disk(op, group->disks[i], waits, &one))
             continue;
         *err = one;
         rc = -one.code;

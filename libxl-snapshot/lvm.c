@@ -23,6 +23,7 @@
 #define LAYER "-cow"     /* the longest that a snapshot's devices get */
 #define LINKS_MAX 40
 #define ARGS_MAX 192
+#define KILLED_WAIT_MS 1000
 
 /* ---- names ---- */
 
@@ -262,35 +263,56 @@ static bool lvm_is_command(const char *pid, const char *vg_lv, const char *tag)
     return false;
 }
 
-static pid_t lvm_find_command(const char *vg_lv, const char *tag)
+/* Killed, but the kernel does not let go of it (proc(5), status). */
+static bool process_is_killed(pid_t pid)
+{
+    cleanup_free char *path = xasprintf("/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    unsigned long long pending = 0, mask;
+    char line[256];
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "SigPnd: %llx", &mask) == 1 ||
+            sscanf(line, "ShdPnd: %llx", &mask) == 1)
+            pending |= mask;
+    if (f)
+        fclose(f);
+    return pending & 1ULL << (SIGKILL - 1);
+}
+
+/* One that was not killed, if there is one. */
+static pid_t lvm_find_command(const char *vg_lv, const char *tag,
+                              bool *killed_r)
 {
     DIR *proc = opendir("/proc");
     struct dirent *e;
     pid_t pid = 0;
 
-    while (proc && !pid && (e = readdir(proc)))
+    *killed_r = true;
+    while (proc && *killed_r && (e = readdir(proc)))
         if (isdigit((unsigned char)e->d_name[0]) &&
-            lvm_is_command(e->d_name, vg_lv, tag))
+            lvm_is_command(e->d_name, vg_lv, tag)) {
             pid = atoi(e->d_name);
+            *killed_r = process_is_killed(pid);
+        }
     if (proc)
         closedir(proc);
     return pid;
 }
 
-void lvm_wait_commands(const char *vg_lv, const char *tag, int timeout_ms)
+void lvm_wait_commands(const char *vg_lv, const char *tag, int timeout_ms,
+                       bool insist)
 {
-    int64_t deadline = now_ms() + timeout_ms;
-    bool killed = false;
+    int64_t deadline = now_ms() + timeout_ms, end = deadline + KILLED_WAIT_MS;
+    bool killed;
     pid_t pid;
 
-    /* A killed one that the kernel does not let go of is waited for no more. */
-    while ((pid = lvm_find_command(vg_lv, tag)) &&
-           now_ms() < deadline + (killed ? 1000 : 0)) {
+    while ((pid = lvm_find_command(vg_lv, tag, &killed)) && now_ms() < end) {
+        if (now_ms() >= deadline)
+            kill(pid, SIGKILL);
+        if (killed && !insist && end > now_ms() + KILLED_WAIT_MS)
+            end = now_ms() + KILLED_WAIT_MS;
         usleep(50000);
-        if (now_ms() < deadline || killed)
-            continue;
-        kill(pid, SIGKILL);
-        killed = true;
     }
 }
 

@@ -66,9 +66,12 @@ int lvm_output(const char *const argv[], const char *config, int timeout_ms,
 /*
  * Waits until no LVM command is at work that has the tag within an
  * argument, or this one ("VG/LV"; NULL: none): one that a killed tool has left
- * behind.  Kills it when it is not done within timeout_ms.
+ * behind.  Kills it when it is not done within timeout_ms.  One that was killed,
+ * but of which the kernel does not let go, is waited for as long only if one
+ * insists: while a guest stands still there is no time for that.
  */
-void lvm_wait_commands(const char *argument, const char *tag, int timeout_ms);
+void lvm_wait_commands(const char *argument, const char *tag, int timeout_ms,
+                       bool insist);
 
 /* Why LVM would not have an LV of that name in that VG; NULL: it would. */
 const char *lvm_name_problem(const char *vg, const char *lv);
