@@ -169,6 +169,8 @@ static int disk_add(struct op *op, const struct xlsnap_disk *snap_disk,
     /* By default a writable one has it: libxl__device_disk_setdefault. */
     disk->discard = libxl_defbool_is_default(d->discard_enable) ||
                     libxl_defbool_val(d->discard_enable);
+    disk->trusted =
+        libxl_defbool_is_default(d->trusted) || libxl_defbool_val(d->trusted);
     return disk_identify(disk, err);
 }
 
@@ -339,6 +341,11 @@ void disks_publish(struct op *op)
         free(s->source_format);
         s->source_format = s->format;
         s->format = xstrdup("qcow2");
+        free(s->options);
+        s->options =
+            xasprintf("%s%s%s", disk->direct_io_safe ? ", direct-io-safe" : "",
+                      disk->discard ? "" : ", no-discard",
+                      disk->trusted ? "" : ", untrusted");
     }
 }
 

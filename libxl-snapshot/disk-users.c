@@ -288,26 +288,30 @@ int disks_check_writers(struct op *op, struct xlsnap_error *err)
     return rc ? rc : disks_check_kernel_beside(op, false, err);
 }
 
-/* A loop device through which the file may be written to, to be freed. */
-static char *loop_writer(const struct file_id *id)
+/* A loop device through which it may be written to? */
+static int check_frozen_loops(const char *file, const struct file_id *id,
+                              struct xlsnap_error *err)
 {
     DIR *dir = opendir("/sys/block");
     struct dirent *e;
-    char *name = NULL;
     bool writable;
+    int rc = 0;
 
-    while (dir && !name && (e = readdir(dir)))
+    if (!dir)
+        return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
+                                 "cannot read /sys/block");
+    while (!rc && (e = readdir(dir)))
         if (!strncmp(e->d_name, "loop", 4) &&
             loop_has(e->d_name, id, &writable) && writable)
-            name = xstrdup(e->d_name);
-    if (dir)
-        closedir(dir);
-    return name;
+            rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                             "the frozen file '%s' can be written as /dev/%s",
+                             file, e->d_name);
+    closedir(dir);
+    return rc;
 }
 
 int disk_check_frozen(const char *file, pid_t except, struct xlsnap_error *err)
 {
-    cleanup_free char *loop = NULL;
     struct file_id id;
     pid_t pid = 0;
     int rc = file_id(file, &id, err);
@@ -319,11 +323,7 @@ int disk_check_frozen(const char *file, pid_t except, struct xlsnap_error *err)
                            "process %d has the frozen file '%s' open for "
                            "writing",
                            (int)pid, file);
-    loop = loop_writer(&id);
-    return loop ? xlsnap_fail(err, XLSNAP_REFUSED,
-                              "the frozen file '%s' can be written as /dev/%s",
-                              file, loop)
-                : 0;
+    return check_frozen_loops(file, &id, err);
 }
 
 int disks_wait_unused(struct op *op, const uint32_t *own,

@@ -40,7 +40,9 @@ static int disk_refuse(const struct disk *disk, enum xlsnap_method method,
                        struct xlsnap_error *err)
 {
     static const char *const why[] = {
-        [XLSNAP_METHOD_DEFAULT] = "nothing known here can snapshot it",
+        [XLSNAP_METHOD_DEFAULT] =
+            "snapshots are made of logical volumes, and of qcow2, raw and VHD "
+            "images ('qemu-img convert' makes one of another)",
         [XLSNAP_METHOD_INTERNAL] = "only qcow2 images that QEMU serves can "
                                    "hold an internal snapshot",
         [XLSNAP_METHOD_EXTERNAL] =

@@ -26,9 +26,9 @@ struct disk {
      */
     char *path;
     struct file_id id;
-    libxl_disk_format format;   /* of the file at source */
-    libxl_disk_backend backend; /* that serves it at run time */
-    bool direct_io_safe, discard;
+    libxl_disk_format format;              /* of the file at source */
+    libxl_disk_backend backend;            /* that serves it at run time */
+    bool direct_io_safe, discard, trusted; /* as the domain's config says */
     enum xlsnap_method method;
     /* Where an external snapshot goes.  As asked for, or NULL, until the
      * driver's check has made it what snapshot.cfg shall say. */
@@ -75,7 +75,8 @@ struct disk_driver {
      * name?  Then recovery must not expect the old one there.
      */
     bool (*moves)(const struct disk *disk);
-    /* size= may be given, and ->check sees to it; otherwise it is refused. */
+    /* size= may be given: ->check takes, refuses or ignores it.  Of others it is
+     * refused. */
     bool sized;
 
     /* ---- create ---- */

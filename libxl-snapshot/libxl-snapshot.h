@@ -87,6 +87,9 @@ struct xlsnap_disk {
     char *source;          /* the disk's own path; filled in by create */
     char *source_format;   /* of the file there; NULL: ->format.  Filled in by
                             * create for overlays, whose ->format is TARGET's */
+    char *options;         /* what else the domain's config says of it, for
+                            * xlsnap_disk_config: ", no-discard".  Filled in by
+                            * create for overlays; not in snapshot.cfg */
 };
 
 /*

@@ -36,6 +36,7 @@ void snapshot_clear_disk(struct xlsnap_disk *disk)
     free(disk->target);
     free(disk->source);
     free(disk->source_format);
+    free(disk->options);
 }
 
 void xlsnap_snapshot_clear(struct xlsnap_snapshot *snap)
@@ -63,6 +64,7 @@ void snapshot_copy_disk(struct xlsnap_disk *dst, const struct xlsnap_disk *src)
     dst->target = xstrdup(src->target);
     dst->source = xstrdup(src->source);
     dst->source_format = xstrdup(src->source_format);
+    dst->options = xstrdup(src->options);
 }
 
 void xlsnap_snapshot_copy(struct xlsnap_snapshot *dst,
@@ -138,7 +140,8 @@ char *xlsnap_disk_config(const struct xlsnap_disk *disk)
     if (disk->method != XLSNAP_METHOD_OVERLAY)
         return NULL;
     /* target= takes the rest of the string, whatever is in it. */
-    return xasprintf("format=qcow2, vdev=%s, access=rw, target=%s", disk->vdev,
+    return xasprintf("format=qcow2, vdev=%s, access=rw%s, target=%s",
+                     disk->vdev, disk->options ? disk->options : "",
                      disk->target);
 }
 

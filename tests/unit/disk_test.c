@@ -240,6 +240,18 @@ static void a_disk_that_nobody_can_snapshot_is_refused(void **state)
                          "hold an internal snapshot");
 }
 
+static void a_format_that_nobody_knows_is_refused_by_default(void **state)
+{
+    struct disk *disk = made_up("/a.qed", NULL);
+
+    disk->format = LIBXL_DISK_FORMAT_QED;
+    assert_group_refused(disk, XLSNAP_METHOD_DEFAULT,
+                         "disk 'xvda' ('/a.qed', format qed, backend qdisk): "
+                         "snapshots are made of logical volumes, and of "
+                         "qcow2, raw and VHD images ('qemu-img convert' makes "
+                         "one of another)");
+}
+
 /* One disk that cannot: none is grouped, so none is touched. */
 static void one_disk_that_cannot_refuses_all(void **state)
 {
@@ -385,6 +397,7 @@ int main(void)
         TEST(a_disk_that_does_not_say_goes_by_the_type),
         TEST(all_disks_of_qemu_are_one_group),
         TEST(a_disk_that_nobody_can_snapshot_is_refused),
+        TEST(a_format_that_nobody_knows_is_refused_by_default),
         TEST(one_disk_that_cannot_refuses_all),
         TEST(the_disks_of_a_group_are_named),
         TEST(a_disk_is_found_by_its_file),

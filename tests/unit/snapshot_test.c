@@ -36,6 +36,7 @@ static void fill(struct xlsnap_snapshot *snap)
     disk->size_percent = 20;
     disk->source = xstrdup("/s");
     disk->source_format = xstrdup("raw");
+    disk->options = xstrdup(", untrusted");
     xlsnap_snapshot_add_disk(snap)->vdev = xstrdup("xvdb");
 }
 
@@ -105,6 +106,7 @@ static void a_copied_disk_has_everything(void **state)
     assert_int_equal(copy.disks[0].size_percent, 20);
     assert_string_equal(copy.disks[0].source, "/s");
     assert_string_equal(copy.disks[0].source_format, "raw");
+    assert_string_equal(copy.disks[0].options, ", untrusted");
     assert_string_equal(copy.disks[1].vdev, "xvdb");
     assert_null(copy.disks[1].target);
     xlsnap_snapshot_clear(&copy);
@@ -274,6 +276,11 @@ static void an_overlay_changes_the_line_of_the_config(void **state)
 
     assert_string_equal(line, "format=qcow2, vdev=xvda, access=rw, "
                               "target=/t/a,b=c.qcow2");
+    free(line);
+    disk.options = (char *)", no-discard";
+    line = xlsnap_disk_config(&disk);
+    assert_string_equal(line, "format=qcow2, vdev=xvda, access=rw, "
+                              "no-discard, target=/t/a,b=c.qcow2");
     for (disk.method = XLSNAP_METHOD_DEFAULT; disk.method <= XLSNAP_METHOD_NO;
          disk.method++)
         if (disk.method != XLSNAP_METHOD_OVERLAY)
