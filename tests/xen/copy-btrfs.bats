@@ -71,12 +71,7 @@ assert_as_gold()
 }
 
 @test "then the guest reboots, on the right files" {
-    local id
-
-    id=$(domid)
-    labguest tell "$guest" reboot
-    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 180
+    reboots
     assert_scanned
     [ "$(losetup -n -O BACK-INO,BACK-FILE | grep -c -F " $fs/")" = 1 ]
     losetup -n -O BACK-INO,BACK-FILE | tr -s ' ' | sed 's/^ //' |

@@ -177,9 +177,7 @@ assert_as_gold()
 }
 
 @test "then the guest reboots, on the right files" {
-    labguest tell "$guest" reboot
-    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 180
+    reboots
     assert_scanned
     assert_right_files
     snap revert "$guest" name=gold
@@ -353,13 +351,9 @@ with_frozen()
 @test "a frozen file that somebody may write to is refused" {
     local loop
 
-    exec 7<>"$fs/b-gold.raw"
-    snap revert "$guest" name=gold
-    exec 7<&-
+    snap_while_open "$fs/b-gold.raw" revert "$guest" name=gold
     assert_refused "disk 'xvdb': process $$ has the frozen file '$fs/b-gold.raw' open for writing"
-    loop=$(losetup -f --show "$fs/a-gold.raw")
-    snap revert "$guest" name=gold
-    losetup -d "$loop"
+    snap_while_looped "$fs/a-gold.raw" revert "$guest" name=gold
     assert_refused "disk 'xvda': the frozen file '$fs/a-gold.raw' can be written as $loop"
 }
 
@@ -407,4 +401,25 @@ with_frozen()
     guest_end
     until_true 20 eval "! losetup -n -O BACK-FILE | grep -F '$fs/'"
     assert_only_files
+}
+
+# What it has sent is at QEMU, or on the way to the file, when it is suspended.
+@test "though the guest flushes nothing: of one instant all the same" {
+    local number n
+
+    guest_end
+    labguest cfg "$guest" --mem 112 --flush 100000 --interval 5 \
+        --disk "$disk_dir/a.raw,raw,xvda,w" \
+        --disk "$(raw_by_qemu "$fs/b.raw" xvdb)" \
+        --disk "$fs/c.vhd,vhd,xvdc,w" --disk "$disk_dir/d.qcow2,qcow2,xvdd,w"
+    labguest start "$guest"
+    for n in 1 2 3; do
+        snapshot "busy$n"
+        number=$(newest)
+        go_on "$number"
+        snap revert "$guest" "name=busy$n"
+        assert_status 0
+        assert_back_at "$number"
+        assert_scanned
+    done
 }

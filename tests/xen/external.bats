@@ -79,16 +79,9 @@ assert_refused()
 }
 
 @test "after it a reboot runs on the right image" {
-    local id number
-
-    id=$(domid)
     go_on
-    number=$(newest)
-    labguest tell "$guest" reboot
-    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 180
+    reboots
     assert_scanned
-    assert_not_back "$number"
     assert_open a.qcow2 a-gold.qcow2 b.qcow2 b-gold.qcow2
 }
 
@@ -122,7 +115,7 @@ assert_refused()
     local number
 
     number=$(newest)
-    labguest tell "$guest" poweroff
+    xl shutdown -w "$guest"
     until_true 180 guest_is_gone
     labguest start "$guest"
     assert_scanned
@@ -269,7 +262,7 @@ $context"
 }
 
 @test "a file system without room for the overlay is refused" {
-    local small=$disk_dir/small stderr_was status_was
+    local small=$disk_dir/small
 
     mkdir "$small"
     mount -t tmpfs -o size=20M none "$small"
@@ -277,24 +270,18 @@ $context"
     fallocate -l "$(df --output=avail -B1 "$small" | tail -n 1)" "$small/ballast"
     xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$small/x.qcow2"
     snap create "$guest" name=full --external
-    status_was=$status stderr_was=$stderr
     xl block-detach "$guest" xvdc
     until_true 20 umount "$small"
     rmdir "$small"
-    status=$status_was stderr=$stderr_was
     assert_refused "disk 'xvdc': the file system of '$small/x.qcow2' is full: a fresh overlay needs 4 MiB"
 }
 
 @test "a disk that somebody else may write to is refused" {
     local loop
 
-    exec 7<>"$disk_a"
-    snap create "$guest" name=no
-    exec 7<&-
+    snap_while_open "$disk_a" create "$guest" name=no
     assert_refused "disk 'xvda' ('$disk_a') can be written by process $$, too"
-    loop=$(losetup -f --show "$disk_b")
-    snap create "$guest" name=no
-    losetup -d "$loop"
+    snap_while_looped "$disk_b" create "$guest" name=no
     assert_refused "disk 'xvdb' ('$disk_b') is in use as $loop"
 }
 

@@ -56,15 +56,28 @@ guest_end()
     assert_images_whole
 }
 
-# What a guest has left behind: no qcow2 image is damaged or has leaks.
+guest_suspended()
+{
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 4, 1) }')" = s ]
+}
+
+guest_paused()
+{
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
+}
+
+# What a guest has left behind: no qcow2 image is damaged or has leaks, whatever
+# it is called.
 assert_images_whole()
 {
     local image
 
     while read -r image; do
+        [ "$(head -c 4 "$image" | od -An -tx1 | tr -d ' ')" = 514649fb ] ||
+            continue
         qemu-img check -q "$image" >&2 ||
             fail "qemu-img check $image: status $?"
-    done < <(find "${disk_dir:-/nowhere}" -name '*.qcow2' -type f 2>/dev/null)
+    done < <(find "${disk_dir:-/nowhere}" -type f 2>/dev/null)
 }
 
 # guest_fresh: running, nothing pending, no snapshots: for tests that break
@@ -121,6 +134,38 @@ snap()
     # For assert_back_at.
     case $1 in revert | recover) labguest mark "$guest" ;; esac
     run --separate-stderr xl "snapshot-$1" "${@:2}"
+}
+
+# program NAME: a fake that stands before the real one; its body from stdin.
+program()
+{
+    mkdir -p "$BATS_TEST_TMPDIR/bin"
+    { echo '#!/bin/bash'; cat; } >"$BATS_TEST_TMPDIR/bin/$1"
+    chmod +x "$BATS_TEST_TMPDIR/bin/$1"
+}
+
+snap_with_fakes()
+{
+    run --separate-stderr env "PATH=$BATS_TEST_TMPDIR/bin:$PATH" \
+        xl-snapshot "$@"
+}
+
+# snap_while_open FILE ARGS...: while this process has the file open for writing.
+snap_while_open()
+{
+    local fd
+
+    exec {fd}<>"$1"
+    snap "${@:2}"
+    exec {fd}<&-
+}
+
+# snap_while_looped FILE ARGS...: while a loop device, $loop, is on the file.
+snap_while_looped()
+{
+    loop=$(losetup -f --show "$1")
+    snap "${@:2}"
+    losetup -d "$loop"
 }
 
 assert_status()
@@ -213,6 +258,16 @@ assert_monitored()
     until_true 15 monitor_count 1 || fail "$(monitors) monitors watch it"
 }
 
+guards()
+{
+    pgrep -f "^xl-snapshot guard $guest "
+}
+
+no_guard()
+{
+    ! guards >/dev/null
+}
+
 # snapshot NAME: one that must work.
 snapshot()
 {
@@ -252,6 +307,21 @@ assert_not_back()
     [ "$(newest)" -ge "$1" ] || fail "$(newest) is less than $1"
 }
 
+# reboots: the guest reboots itself, and has all that it had written.
+reboots()
+{
+    local id number
+
+    id=$(domid)
+    number=$(newest)
+    labguest tell "$guest" reboot
+    until_true 180 eval "! guest_is_gone && [ \"\$(domid)\" != $id ]"
+    labguest ready "$guest" 180
+    assert_sound
+    assert_not_back "$number"
+    assert_monitored
+}
+
 # The names that the guest's files which QEMU has open have now, a line each.
 # Those that /proc tells are the ones by which they were opened.
 open_in_qemu()
@@ -272,6 +342,21 @@ assert_open()
     open=$(open_in_qemu | xargs)
     want=$(printf '%s\n' "$@" | sort | xargs)
     [ "$open" = "$want" ] || fail "QEMU has these open: $open"
+}
+
+# Each disk that QEMU serves has its name, and that is of the file which QEMU has
+# open: otherwise a guest that goes on may write where nobody looks for it.
+assert_names_served()
+{
+    local qemu file open
+
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    open=$(stat -L -c %d:%i "/proc/$qemu/fd"/* 2>/dev/null || true)
+    while read -r file; do
+        grep -qxF "$(stat -L -c %d:%i "$file")" <<<"$open" ||
+            fail "QEMU does not have $file open"
+    done < <(xl list -l "$guest" | jq -r '.[0].config.disks[] |
+        select(.backend == "qdisk") | .pdev_path')
 }
 
 # gold_made: a snapshot "gold" has just been made. What a revert to it shows:

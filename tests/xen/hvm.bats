@@ -29,7 +29,7 @@ qemu_says()
 # It is built, and has been let go.
 unpaused()
 {
-    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = - ]
+    run ! guest_paused
 }
 
 assert_qemu_runs()

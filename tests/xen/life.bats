@@ -34,20 +34,6 @@ teardown_file()
     rm -r "$xfs" "$xfs.img"
 }
 
-reboots()
-{
-    local id number
-
-    id=$(domid)
-    number=$(newest)
-    labguest tell "$guest" reboot
-    until_true 90 eval "! guest_is_gone && [ \"\$(domid)\" != $id ]"
-    labguest ready "$guest" 180
-    assert_sound
-    assert_not_back "$number"
-    assert_monitored
-}
-
 powers_off()
 {
     labguest tell "$guest" poweroff

@@ -11,6 +11,10 @@ teardown()
 {
     guest_end
     assert_volumes_whole
+    ! mountpoint -q "$BATS_TEST_TMPDIR/frozen" || {
+        fsfreeze -u "$BATS_TEST_TMPDIR/frozen" || true
+        umount "$BATS_TEST_TMPDIR/frozen"
+    }
     for loop in ${loops-}; do
         losetup -d "$loop"
     done
@@ -127,12 +131,11 @@ check_disks()
     lv_new thick a
     guest_on "/dev/$vg/a,raw,xvda,w"
     table=$(dmsetup table "$device")
-    mkdir "$BATS_TEST_TMPDIR/bin"
-    printf '#!/bin/sh\ndmsetup suspend %s\nexec sleep 300\n' "$device" \
-        >"$BATS_TEST_TMPDIR/bin/lvconvert"
-    chmod +x "$BATS_TEST_TMPDIR/bin/lvconvert"
-    run --separate-stderr env "PATH=$BATS_TEST_TMPDIR/bin:$PATH" \
-        xl-snapshot create "$guest" name=new
+    program lvconvert <<END
+dmsetup suspend $device
+exec sleep 300
+END
+    snap_with_fakes create "$guest" name=new
     assert_status 1
     assert_says "disk 'xvda': 'lvconvert' did not finish within 60 s"
     assert_sound
@@ -140,6 +143,36 @@ check_disks()
     assert_not_suspended
     [ "$(dmsetup table "$device")" = "$table" ]
     [ "$(lvs_now | xargs)" = "a pool" ]
+}
+
+@test "an lvconvert that hangs in the kernel is given up, and the guest goes on" {
+    local frozen=$BATS_TEST_TMPDIR/frozen
+
+    lv_new thick a
+    guest_on "/dev/$vg/a,raw,xvda,w"
+    truncate -s 32M "$disk_dir/frozen"
+    mkfs.ext4 -q "$disk_dir/frozen"
+    mkdir "$frozen"
+    mount -o loop "$disk_dir/frozen" "$frozen"
+    # Whoever writes to a frozen file system sleeps, and no signal wakes it.
+    program lvconvert <<END
+exec -a lvconvert bash -c ': >$frozen/file' lvconvert "\$@"
+END
+    fsfreeze -f "$frozen"
+    labguest mark "$guest"
+    snap_with_fakes create "$guest" name=new
+    assert_status 1
+    assert_told "disk 'xvda': 'lvconvert' (pid *) did not finish within 60 s and cannot be killed: it hangs in the kernel"
+    assert_sound
+    assert_nothing_pending
+    assert_not_suspended
+    [ "$(lvs_now | xargs)" = "a pool" ]
+    # 60 s until it is killed, 10 s until it is given up.
+    [ "$(labguest gap "$guest" susp)" -lt 90000 ]
+    pgrep -f '^lvconvert '
+    fsfreeze -u "$frozen"
+    until_true 30 eval "! pgrep -f '^lvconvert '"
+    assert_monitored
 }
 
 @test "a raid1 volume" {

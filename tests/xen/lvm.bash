@@ -32,6 +32,17 @@ vg_setup()
     vg_clear
 }
 
+# Nothing that these tests have done may have harmed the volume group.
+assert_vg_whole()
+{
+    local ill
+
+    ill=$(lv lvs --noheadings -o lv_name,lv_health_status,lv_check_needed \
+        -S 'lv_health_status!="" || lv_check_needed=1' "$vg")
+    [ -z "$ill" ] || fail "volumes are ill: $ill"
+    assert_not_suspended
+}
+
 # All volumes but the pool.
 vg_clear()
 {

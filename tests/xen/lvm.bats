@@ -5,95 +5,7 @@
 
 load helpers
 load lvm
-
-setup_file()
-{
-    guest_none
-    vg_setup
-    lv_new thick root-a
-    lv_new thin root-b
-    guest_on "/dev/$vg/root-a,raw,xvda,w" \
-        "/dev/mapper/${vg/-/--}-root--b,raw,xvdb,w,backendtype=qdisk"
-    snap create "$guest" name=gold
-    gold_made
-}
-
-teardown_file()
-{
-    guest_end
-    vg_clear
-}
-
-# What the test before may have left, if it failed.
-setup()
-{
-    local name
-
-    for name in $(lvs_now | grep -vxE 'pool|root-[ab](-gold)?'); do
-        lv lvremove -qq -f -y "$vg/$name" || true
-    done
-    rm -f "${pending:?}"/*.json
-    find "$snapshots/$guest" -mindepth 1 -maxdepth 1 ! -name gold -exec rm -r {} +
-    if ! labguest check "$guest" >/dev/null 2>&1; then
-        guest_end
-        xl-snapshot revert "$guest" name=gold 3>&-
-    fi
-}
-
-# As it was when "gold" was made, and nothing left over.
-assert_as_gold()
-{
-    assert_scanned
-    assert_nothing_pending
-    assert_gold_lvs
-}
-
-# The snapshots are there, and nothing else but the disks.
-assert_gold_lvs()
-{
-    [ "$(lvs_now | xargs)" = "pool root-a root-a-gold root-b root-b-gold" ] ||
-        fail "volumes: $(lvs_now | xargs)"
-    assert_not_suspended
-}
-
-# No volume is there but those that these tests make themselves.
-assert_refused()
-{
-    local more
-
-    assert_status 4
-    assert_says "$1"
-    assert_sound
-    assert_nothing_pending
-    assert_not_suspended
-    more=$(lvs_now |
-        grep -vxE 'pool|root-[ab](-gold|-small)?|filler|away|tiny') || return 0
-    fail "volumes are left: $more"
-}
-
-# The oracle's records lie about the even MBs of 64; between them there is room.
-# change FIRST LAST: 512 KB in each odd one of these, as a guest might write.
-change()
-{
-    local mb
-
-    for ((mb = $1; mb <= $2; mb += 2)); do
-        dd if=/dev/urandom of="/dev/$vg/root-a" bs=256k count=2 \
-            seek=$((4 * mb + 1)) oflag=direct conv=notrunc status=none
-    done
-}
-
-# Nothing of it is left.
-assert_unchanged()
-{
-    local mb
-
-    for ((mb = $1; mb <= $2; mb += 2)); do
-        dd if="/dev/$vg/root-a" bs=256k count=2 skip=$((4 * mb + 1)) \
-            iflag=direct status=none | cmp -n 524288 - /dev/zero ||
-            fail "MB $mb is not as it was"
-    done
-}
+load lvm-pair
 
 @test "a snapshot of a thick and a thin volume leaves the guest running" {
     assert_sound
@@ -288,15 +200,61 @@ assert_unchanged()
 }
 
 @test "a volume group that stays locked is refused, in bounded time" {
-    flock "$lock_file" sleep 25 3>&- &
-    local holder=$!
+    local command id holder
 
-    until_true 10 eval "! flock -n $lock_file true"
-    snap create "$guest" name=new
-    kill "$holder"
-    wait "$holder" || true
-    assert_refused "the volume group has been locked by another LVM command"
-    assert_gold_lvs
+    id=$(domid)
+    for command in "create $guest name=new" "revert $guest name=gold"; do
+        flock "$lock_file" sleep 25 3>&- &
+        holder=$!
+        until_true 10 eval "! flock -n $lock_file true"
+        # shellcheck disable=SC2086
+        snap $command
+        kill "$holder"
+        wait "$holder" || true
+        assert_refused "the volume group has been locked by another LVM command"
+        assert_gold_lvs
+        [ "$(domid)" = "$id" ]
+    done
+}
+
+# pool_fill PERCENT: the volume "filler" takes as much of the thin pool's 600 MB.
+pool_fill()
+{
+    local now at=0
+
+    while now=$(lv_says data_percent pool | cut -d. -f1); [ "$now" -lt "$1" ]; do
+        dd if=/dev/zero of="/dev/$vg/filler" bs=1M count=$((6 * ($1 - now))) \
+            seek="$at" oflag=direct conv=notrunc status=none
+        at=$((at + 6 * ($1 - now)))
+    done
+}
+
+@test "a thin pool that fills up: told, then refused, also at a revert" {
+    local id
+
+    id=$(domid)
+    lv lvcreate -qq -y -Wn -V 640M -T "$vg/pool" -n filler
+    pool_fill 82
+    snapshot new
+    assert_told "disk 'xvdb': thin pool '$vg/pool' is 8? % full; a snapshot keeps what the guest changes"
+    lv lvremove -qq -f -y "$vg/root-a-new" "$vg/root-b-new"
+    rm -r "$snapshots/$guest/new"
+    program lvs <<'END'
+/sbin/lvs "$@" |
+    sed '/"lv_name":"pool"/s/"metadata_percent":"[^"]*"/"metadata_percent":"95.01"/'
+END
+    snap_with_fakes create "$guest" name=new
+    assert_refused "metadata 95.01 %): the guest would soon have no room to write"
+    # What is left it would fill in a moment.
+    xl pause "$guest"
+    lv lvremove -qq -f -y "$vg/filler"
+    lv lvcreate -qq -y -Wn -V 640M -T "$vg/pool" -n filler
+    pool_fill 98
+    snap revert "$guest" name=gold
+    lv lvremove -qq -f -y "$vg/filler"
+    xl unpause "$guest"
+    assert_refused "disk 'xvdb': thin pool '$vg/pool' is too full (data 98."
+    [ "$(domid)" = "$id" ]
 }
 
 @test "a snapshot that is gone, or another volume now, is refused" {
@@ -317,9 +275,7 @@ assert_unchanged()
 
 @test "a snapshot that somebody may be writing to is refused" {
     lv lvchange -qq -prw "$vg/root-a-gold"
-    exec 7<>"/dev/$vg/root-a-gold"
-    snap revert "$guest" name=gold
-    exec 7>&-
+    snap_while_open "/dev/$vg/root-a-gold" revert "$guest" name=gold
     lv lvchange -qq -pr "$vg/root-a-gold"
     assert_refused "the snapshot '$vg/root-a-gold' is in use, and can be written to"
 }
@@ -377,11 +333,8 @@ assert_unchanged()
 @test "a snapshot about to overflow is refused, an overflowed one too" {
     local id n=0
 
-    snap create "$guest" name=small \
-        "disks=['vdev=xvda,snapshot=external,size=4M']"
-    assert_status 0
+    small_made
     id=$(domid)
-    change 11 23
     # What is left the guest would fill by itself, in a moment.
     xl pause "$guest"
     while [ "$(lv_says snap_percent root-a-small | cut -d. -f1)" -lt 98 ]; do
@@ -396,249 +349,5 @@ assert_unchanged()
     snap revert "$guest" name=small
     assert_refused "the snapshot '$vg/root-a-small': it has overflowed, and is lost"
     [ "$(domid)" = "$id" ]
-    lv lvremove -qq -f -y "$vg/root-a-small" "$vg/root-b-small"
-    rm -r "$snapshots/$guest/small"
-    snap revert "$guest" name=gold
-    assert_status 0
-    assert_back_at_gold
-    assert_as_gold
-}
-
-# ---- when it goes wrong ----
-
-# program NAME: a fake that stands before LVM's own; its body from stdin.
-program()
-{
-    mkdir -p "$BATS_TEST_TMPDIR/bin"
-    { echo '#!/bin/bash'; cat; } >"$BATS_TEST_TMPDIR/bin/$1"
-    chmod +x "$BATS_TEST_TMPDIR/bin/$1"
-}
-
-snap_with_fakes()
-{
-    run --separate-stderr env "PATH=$BATS_TEST_TMPDIR/bin:$PATH" \
-        xl-snapshot "$@"
-}
-
-# bats test_tags=long
-@test "a store that fills up between proof and destroy: refused, the guest goes on" {
-    local id
-
-    snap create "$guest" name=small \
-        "disks=['vdev=xvda,snapshot=external,size=4M']"
-    assert_status 0
-    id=$(domid)
-    change 11 23
-    program lvs <<END
-if compgen -G '$pending/*.json' >/dev/null; then
-    for mb in 25 27 29; do
-        dd if=/dev/urandom of=/dev/$vg/root-a bs=256k count=2 \
-            seek=\$((4 * mb + 1)) oflag=direct conv=notrunc status=none
-    done
-fi
-exec /sbin/lvs "\$@"
-END
-    snap_with_fakes revert "$guest" name=small
-    assert_refused "the snapshot '$vg/root-a-small': it has overflowed, and is lost"
-    [ "$(domid)" = "$id" ]
-    lv lvremove -qq -f -y "$vg/root-a-small" "$vg/root-b-small"
-    rm -r "$snapshots/$guest/small"
-    snap revert "$guest" name=gold
-    assert_status 0
-    assert_back_at_gold
-    assert_as_gold
-}
-
-@test "a revert that fails or is killed in its last look: the guest goes on" {
-    local where how id
-
-    id=$(domid)
-    for where in last-look:after no-return:after; do
-        run env XLSNAP_FAULT="$where" "$faulty" revert "$guest" name=gold
-        assert_status 1
-        assert_sound
-        assert_nothing_pending
-        [ "$(domid)" = "$id" ]
-    done
-    for how in "" --abandon; do
-        run env XLSNAP_FAULT=last-look:kill-after "$faulty" revert "$guest" name=gold
-        assert_status 5
-        [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
-        # shellcheck disable=SC2086
-        snap recover $how "$guest"
-        assert_status 0
-        assert_sound
-        assert_nothing_pending
-        [ "$(domid)" = "$id" ]
-    done
-    assert_gold_lvs
-}
-
-# As before: no volume, no record, and the origin's table.
-assert_undone()
-{
-    assert_status 1
-    assert_sound
-    assert_nothing_pending
-    assert_gold_lvs
-    assert_monitored
-    [ "$(dmsetup table "${vg/-/--}-root--a")" = "$table" ] ||
-        fail "the disk's table was $table"
-}
-
-@test "an lvconvert that fails in the pause: exit 1, everything undone" {
-    local table
-
-    table=$(dmsetup table "${vg/-/--}-root--a")
-    program lvconvert <<<'echo "  out of luck" >&2; exit 5'
-    snap_with_fakes create "$guest" name=new
-    assert_says "disk 'xvda': 'lvconvert' exited with status 5: out of luck"
-    assert_undone
-}
-
-@test "an lvcreate that is killed at its work: exit 1, everything undone" {
-    local table
-
-    table=$(dmsetup table "${vg/-/--}-root--a")
-    program lvcreate <<'END'
-case "$*" in
-*root-b-new*--test* | *--test*) exec /sbin/lvcreate "$@" ;;
-*root-b-new*) exec timeout -s KILL 0.6 /sbin/lvcreate "$@" ;;
-esac
-exec /sbin/lvcreate "$@"
-END
-    snap_with_fakes create "$guest" name=new
-    assert_says "disk 'xvdb': 'lvcreate'"
-    assert_undone
-}
-
-@test "whatever of its tree a killed command has left suspended goes on, and nothing else" {
-    local table device prefix=${vg/-/--}
-
-    table=$(dmsetup table "$prefix-root--a")
-    lv_new thick other 8
-    # Dead are the tool and its guard; only recover is left to help.
-    run env XLSNAP_FAULT=disk-create:killall-after "$faulty" create "$guest" name=new
-    assert_status 5
-    for device in root--a root--a--gold root--a--gold-cow root--a-real root--b \
-        pool-tpool pool_tdata other; do
-        dmsetup suspend --nolockfs "$prefix-$device"
-    done
-    snap recover "$guest"
-    assert_status 0
-    assert_sound
-    [ "$(dmsetup info -c --noheadings -o name,suspended | grep :Suspended)" = \
-        "$prefix-other:Suspended" ]
-    dmsetup resume "$prefix-other"
-    lv lvremove -qq -f -y "$vg/other"
-    status=1
-    assert_undone
-}
-
-@test "a lock that is taken in the pause: exit 1, everything undone" {
-    local table
-
-    table=$(dmsetup table "${vg/-/--}-root--a")
-    # Whoever holds it lets go in time for the undo.
-    program lvconvert <<END
-flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
-until ! flock -n $lock_file true; do :; done
-rm $BATS_TEST_TMPDIR/bin/lvconvert
-exec /sbin/lvconvert "\$@"
-END
-    snap_with_fakes create "$guest" name=new
-    assert_says "disk 'xvda': the volume group has been locked by another LVM command for 10 s"
-    assert_undone
-}
-
-@test "the tool is killed while lvconvert works: the guard waits for it" {
-    local table creator
-
-    table=$(dmsetup table "${vg/-/--}-root--a")
-    # Under its own name, by which it is found.
-    program lvconvert <<END
-exec -a lvconvert bash -c '
-touch $BATS_TEST_TMPDIR/working
-dmsetup suspend ${vg/-/--}-root--a
-sleep 5
-dmsetup resume ${vg/-/--}-root--a
-exec /sbin/lvconvert "\$@"' lvconvert "\$@"
-END
-    PATH=$BATS_TEST_TMPDIR/bin:$PATH xl-snapshot create "$guest" name=new \
-        2>"$BATS_TEST_TMPDIR/err" 3>&- &
-    creator=$!
-    until_true 180 test -e "$BATS_TEST_TMPDIR/working"
-    kill -KILL "$(pgrep -P "$creator")" "$creator"
-    wait "$creator" || true
-    assert_sound
-    snap recover "$guest"
-    status=$((status ? status : 1)) stderr=
-    assert_undone
-}
-
-@test "a revert that died between the two renames is finished" {
-    local token
-
-    run env XLSNAP_FAULT=disk-revert:kill-before "$faulty" revert "$guest" name=gold
-    assert_status 5
-    token=$(jq -r .token "$pending"/*.json)
-    lv lvcreate -qq -y -s -kn -n "xl-snapshot.$token.xvdb" \
-        --addtag "xl-snapshot.$token" "$vg/root-b-gold"
-    lv lvchange -qq -an "$vg/root-b"
-    lv lvrename -qq "$vg" root-b "xl-snapshot.$token.xvdb.old"
-    snap recover
-    assert_status 0
-    assert_back_at_gold
-    assert_as_gold
-}
-
-# bats test_tags=long
-@test "a thin volume that was written to after a revert that died is taken back again" {
-    run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert "$guest" name=gold
-    assert_status 5
-    lv lvchange -qq -ay "$vg/root-b"
-    dd if=/dev/urandom of="/dev/$vg/root-b" bs=1M count=32 oflag=direct \
-        conv=notrunc status=none
-    labguest mark "$guest"
-    snap recover "$guest"
-    assert_status 0
-    assert_back_at_gold
-    assert_as_gold
-}
-
-# bats test_tags=long
-@test "a thick revert that died in the middle of copying is finished" {
-    change 11 43
-    run env XLSNAP_FAULT=disk-revert:kill-before "$faulty" revert "$guest" name=gold
-    assert_status 5
-    dd if="/dev/$vg/root-a-gold" of="/dev/$vg/root-a" bs=1M count=25 \
-        oflag=direct conv=notrunc status=none
-    snap recover
-    assert_status 0
-    assert_back_at_gold
-    assert_as_gold
-    assert_unchanged 11 43
-}
-
-# bats test_tags=long
-@test "revert --keep, killed after the disks, keeps the first discarded state" {
-    local sum kept
-
-    go_on
-    guest_end
-    sum=$(sha256sum <"/dev/$vg/root-a"; sha256sum <"/dev/$vg/root-b")
-    run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert --keep "$guest" name=gold
-    assert_status 5
-    snap recover
-    assert_status 0
-    kept=$(lvs_now | grep -- -discarded-)
-    [ "$(wc -l <<<"$kept")" = 2 ] || fail "kept: $kept"
-    lv lvchange -qq -ay -K "$vg/$(grep ^root-b- <<<"$kept")"
-    [ "$(for one in $kept; do sha256sum <"/dev/$vg/$one"; done)" = "$sum" ] ||
-        fail "what was kept differs"
-    for one in $kept; do
-        lv lvremove -qq -f -y "$vg/$one"
-    done
-    assert_back_at_gold
-    assert_as_gold
+    small_gone
 }

@@ -32,6 +32,12 @@ teardown_file()
     lvs "$vg/thick-gold" "$vg/thin-gold" 3>&- 4>&-
     [ -f "$disk_dir/xfs/e-gold.raw" ]
     [ -f "$disk_dir/f-gold.qcow2" ]
+    # Internal, thin and copied ones stand for themselves.
+    diff - <(grep 'depends on' "$snapshots/$guest/gold/snapshot.cfg") <<END
+# Disk 'xvda': '$disk_a' depends on '$disk_dir/a-gold.qcow2'.
+# Disk 'xvdc': '/dev/$vg/thick-gold' depends on '/dev/$vg/thick'.
+# Disk 'xvdf': '$disk_dir/f-gold.qcow2' depends on '/var/lib/guests/f.raw'.
+END
     assert_nothing_pending
     assert_monitored
 }
@@ -49,12 +55,7 @@ teardown_file()
 }
 
 @test "it reboots, and all disks are the right ones" {
-    local id
-
-    id=$(domid)
-    labguest tell "$guest" reboot
-    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 180
+    reboots
     assert_scanned
     snap revert "$guest" name=gold
     assert_status 0
@@ -77,7 +78,31 @@ teardown_file()
         "${disks//gold/try}"
     assert_status 1
     assert_no_trace try
-    [ -z "$(find "$disk_dir" -name '*try*')" ]
+    assert_names_served
+    [ -z "$(find "$disk_dir" -name '*try*' -o -name '.xl-snapshot*')" ]
     run ! grep -q try < <(lvs --noheadings -o lv_name "$vg" 3>&- 4>&-)
+    assert_scanned
+}
+
+# What comes before it in the pause makes a tag of the same name.
+@test "when QEMU refuses one disk of the transaction, all is undone" {
+    program lvconvert <<END
+xl qemu-monitor-command $guest 'snapshot_blkdev_internal xvdb-qcow2 try'
+exec /sbin/lvconvert "\$@"
+END
+    snap_with_fakes create "$guest" name=try "${disks//gold/try}"
+    assert_status 1
+    assert_says "Snapshot with name 'try' already exists"
+    assert_names_served
+    assert_sound
+    assert_nothing_pending
+    [ ! -e "$snapshots/$guest/try" ]
+    [ -z "$(find "$disk_dir" -name '*try*' -o -name '.xl-snapshot*')" ]
+    run ! grep -q try < <(lvs --noheadings -o lv_name "$vg" 3>&- 4>&-)
+    # It is not ours.
+    qemu-img snapshot -U -l "$disk_b" | grep -q ' try '
+    xl qemu-monitor-command "$guest" \
+        'snapshot_delete_blkdev_internal xvdb-qcow2 try'
+    assert_no_trace try
     assert_scanned
 }

@@ -20,8 +20,8 @@ setup_file()
     qemu-img convert -O vpc "$disk_dir/empty.qcow2" "$disk_b"
     rm "$disk_dir/empty.qcow2"
     labguest start "$guest" --mem 112 \
-        --disk "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=$disk_a" \
-        --disk "format=vhd,vdev=xvdb,access=rw,target=$disk_b"
+        --disk "format=raw,vdev=xvda,access=rw,backendtype=qdisk,no-discard,untrusted,target=$disk_a" \
+        --disk "format=vhd,vdev=xvdb,access=rw,direct-io-safe,target=$disk_b"
     overlays=$(overlay_disks one)
     export overlays
 }
@@ -52,6 +52,11 @@ assert_runs_on()
         find "/proc/$qemu/fd" -lname "$file" | grep -q . ||
             fail "QEMU does not have $file open"
     done
+}
+
+libxl_disks()
+{
+    xl list -l "$guest" | jq '.[0].config.disks'
 }
 
 frozen_sums()
@@ -87,24 +92,26 @@ frozen_sums()
     assert_sound
 }
 
+# told_lines NAME: what snapshot.cfg says the domain's config must have from now on.
+told_lines()
+{
+    sed -n "s/^# Disk '.*' of the domain's own config must from now on be: '\(.*\)'$/\1/p" \
+        "$snapshots/$guest/$1/snapshot.cfg"
+}
+
 @test "create: TARGET is active, the config follows, and the line is told" {
     snap create "$guest" name=one "$overlays"
     assert_status 0
     assert_sound
     assert_runs_on one
-    assert_says "disk 'xvdb' must become 'format=qcow2, vdev=xvdb, access=rw, target=$disk_dir/b-one.qcow2'"
-    grep -qF "# Disk 'xvda' of the domain's own config must from now on be: 'format=qcow2, vdev=xvda, access=rw, target=$disk_dir/a-one.qcow2'" \
-        "$snapshots/$guest/one/snapshot.cfg"
+    assert_says "disk 'xvdb' must become 'format=qcow2, vdev=xvdb, access=rw, direct-io-safe, target=$disk_dir/b-one.qcow2'"
+    [ "$(told_lines one | head -n 1)" = "format=qcow2, vdev=xvda, access=rw, no-discard, untrusted, target=$disk_dir/a-one.qcow2" ]
     frozen_sums >"$BATS_FILE_TMPDIR/sums"
+    libxl_disks >"$BATS_FILE_TMPDIR/disks"
 }
 
 @test "a reboot stays on the overlays" {
-    local id
-
-    id=$(domid)
-    labguest tell "$guest" reboot
-    until_true 180 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 180
+    reboots
     assert_scanned
     assert_runs_on one
 }
@@ -174,10 +181,17 @@ frozen_sums()
 }
 
 @test "xl create with the line that was told runs on the overlays" {
-    labguest start "$guest" --mem 112 \
-        --disk "format=qcow2, vdev=xvda, access=rw, target=$disk_dir/a-one.qcow2" \
-        --disk "format=qcow2, vdev=xvdb, access=rw, target=$disk_dir/b-one.qcow2"
+    local line
+    local -a args=()
+
+    while read -r line; do
+        args+=(--disk "$line")
+    done < <(told_lines one)
+    [ ${#args[@]} -eq 4 ]
+    labguest start "$guest" --mem 112 "${args[@]}"
     assert_scanned
     assert_runs_on one
+    # In all else, too, they are the disks that the domain had.
+    libxl_disks | diff "$BATS_FILE_TMPDIR/disks" -
     frozen_sums | diff - "$BATS_FILE_TMPDIR/sums"
 }

@@ -38,12 +38,5 @@ teardown_file()
 }
 
 @test "a reboot after a live snapshot and after a revert" {
-    local id
-
-    id=$(domid)
-    labguest tell "$guest" reboot
-    until_true 60 eval "! guest_is_gone && [ \"\$(domid)\" != $id ]"
-    labguest ready "$guest" 60
-    assert_sound
-    assert_monitored
+    reboots
 }

@@ -53,13 +53,7 @@ teardown_file()
 }
 
 @test "revert after the guest has rebooted" {
-    local id
-
-    id=$(domid)
-    labguest tell "$guest" reboot
-    until_true 60 eval "[ \"\$(xl domid $guest 2>/dev/null)\" != $id ] && ! guest_is_gone"
-    labguest ready "$guest" 60
-    assert_sound
+    reboots
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
@@ -133,7 +127,7 @@ EOF
 @test "revert -p leaves it paused, -e without a monitor" {
     snap revert -p -e "$guest" name=gold
     assert_status 0
-    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
+    guest_paused
     monitor_count 0
     xl unpause "$guest"
     assert_back_at_gold
@@ -152,7 +146,7 @@ EOF
 @test "create -p leaves the domain paused" {
     snap create -p "$guest" name=paused
     assert_status 0
-    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
+    guest_paused
     xl unpause "$guest"
     assert_sound
 }

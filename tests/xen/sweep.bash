@@ -81,11 +81,6 @@ fault()
     run env XLSNAP_FAULT="$1" "$faulty" "${@:2}"
 }
 
-no_guard()
-{
-    ! pgrep -f "^xl-snapshot guard $guest " >/dev/null
-}
-
 # Takes a complete snapshot "try" away, as an admin would: tags by name, files
 # and LVs once nothing depends on them.
 forget_try()
@@ -125,10 +120,15 @@ check_create()
         [ "$status" -eq 5 ] || fail "$where: was not killed"
     fi
     until_true 60 no_guard || fail "$where: the guard stays"
-    [ "$2" = killall-after ] || assert_sound || fail "$where"
+    if [ "$2" != killall-after ]; then
+        assert_sound || fail "$where"
+        # Also without recover.
+        assert_names_served || fail "$where"
+    fi
     snap recover "$guest"
     assert_status 0 || fail "$where"
     assert_sound || fail "$where"
+    assert_names_served || fail "$where"
     if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
         outcome=after
         forget_try || fail "$where"
@@ -151,6 +151,8 @@ check_revert()
         [ "$(domid)" = "$id" ] || fail "$where: exit 1, but another domain"
         assert_sound || fail "$where"
     fi
+    # It holds the locks while it lets the guest go on.
+    until_true 60 no_guard || fail "$where: the guard stays"
     snap recover "$guest"
     assert_status 0 || fail "$where"
     assert_sound || fail "$where"
@@ -186,6 +188,9 @@ sweep()
         n=$((n + 1))
     done
     [ "$n" -ge 7 ] || fail "only $n steps"
-    # After all this the disks are what they should be.
+    # After all this the disks are what they should be, also for a new QEMU that
+    # opens them by their names.
+    assert_scanned
+    reboots
     assert_scanned
 }

@@ -96,6 +96,8 @@ assert_refused()
 }
 
 @test "the frozen image is TARGET, the disk's path is the guest's still" {
+    grep -qF "# Disk 'xvda': '$disk_a' depends on '${disk_a%.vhd}-gold.vhd'." \
+        "$snapshots/$guest/gold/snapshot.cfg"
     assert_served "$disk_a"
     assert_served "$disk_b"
     assert_parent "$disk_a" "$disk_dir/a-gold.vhd"

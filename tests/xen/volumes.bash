@@ -12,6 +12,7 @@ setup_file()
 teardown_file()
 {
     guest_end
+    assert_vg_whole
     vg_clear
 }
 

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define RECORD_SIZE 4096
-#define MAX_DISKS 16
+#define MAX_DISKS 26
 #define SUPER UINT32_MAX /* the slot number of a disk's first record */
 
 struct options {

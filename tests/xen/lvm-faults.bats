@@ -1,0 +1,311 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Disks on LVM when it goes wrong: commands of LVM that fail, hang or are killed, and
+# our own. Takes minutes.
+
+load helpers
+load lvm
+load lvm-pair
+
+# bats test_tags=long
+@test "a store that fills up between proof and destroy: refused, the guest goes on" {
+    local id
+
+    small_made
+    id=$(domid)
+    program lvs <<END
+if compgen -G '$pending/*.json' >/dev/null; then
+    for mb in 25 27 29; do
+        dd if=/dev/urandom of=/dev/$vg/root-a bs=256k count=2 \
+            seek=\$((4 * mb + 1)) oflag=direct conv=notrunc status=none
+    done
+fi
+exec /sbin/lvs "\$@"
+END
+    snap_with_fakes revert "$guest" name=small
+    assert_refused "the snapshot '$vg/root-a-small': it has overflowed, and is lost"
+    [ "$(domid)" = "$id" ]
+    small_gone
+}
+
+@test "a revert that fails or is killed in its last look: the guest goes on" {
+    local where how id
+
+    id=$(domid)
+    for where in last-look:after no-return:after; do
+        run env XLSNAP_FAULT="$where" "$faulty" revert "$guest" name=gold
+        assert_status 1
+        assert_sound
+        assert_nothing_pending
+        [ "$(domid)" = "$id" ]
+    done
+    # What it does when the guard has let it go on is not given up.
+    run env XLSNAP_FAULT=no-return:kill-after "$faulty" revert "$guest" name=gold
+    assert_status 5
+    until_true 60 no_guard
+    xl pause "$guest"
+    snap recover "$guest"
+    assert_status 0
+    [[ $output == *"had not begun; nothing was changed" ]]
+    guest_paused
+    xl unpause "$guest"
+    assert_sound
+    [ "$(domid)" = "$id" ]
+    assert_nothing_pending
+    for how in "" --abandon; do
+        # The guard lets it go on; without one, recover.
+        for where in kill-after killall-after; do
+            run env XLSNAP_FAULT="last-look:$where" "$faulty" revert "$guest" name=gold
+            assert_status 5
+            until_true 60 no_guard
+            if [ "$where" = kill-after ]; then
+                assert_sound
+            else
+                guest_paused
+            fi
+            # shellcheck disable=SC2086
+            snap recover $how "$guest"
+            assert_status 0
+            assert_sound
+        done
+        assert_nothing_pending
+        [ "$(domid)" = "$id" ]
+    done
+    assert_gold_lvs
+}
+
+# As before: no volume, no record, and the origin's table.
+assert_undone()
+{
+    assert_status 1
+    assert_sound
+    assert_nothing_pending
+    assert_gold_lvs
+    assert_monitored
+    [ "$(dmsetup table "${vg/-/--}-root--a")" = "$table" ] ||
+        fail "the disk's table was $table"
+}
+
+@test "an lvconvert that fails in the pause: exit 1, everything undone" {
+    local table
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    program lvconvert <<<'echo "  out of luck" >&2; exit 5'
+    snap_with_fakes create "$guest" name=new
+    assert_says "disk 'xvda': 'lvconvert' exited with status 5: out of luck"
+    assert_undone
+}
+
+@test "an lvcreate that is killed at its work: exit 1, everything undone" {
+    local table
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    program lvcreate <<'END'
+case "$*" in
+*root-b-new*--test* | *--test*) exec /sbin/lvcreate "$@" ;;
+*root-b-new*) exec timeout -s KILL 0.6 /sbin/lvcreate "$@" ;;
+esac
+exec /sbin/lvcreate "$@"
+END
+    snap_with_fakes create "$guest" name=new
+    assert_says "disk 'xvdb': 'lvcreate'"
+    assert_undone
+}
+
+@test "whatever of its tree a killed command has left suspended goes on, and nothing else" {
+    local table device prefix=${vg/-/--}
+
+    table=$(dmsetup table "$prefix-root--a")
+    lv_new thick other 8
+    # Dead are the tool and its guard; only recover is left to help.
+    run env XLSNAP_FAULT=disk-create:killall-after "$faulty" create "$guest" name=new
+    assert_status 5
+    for device in root--a root--a--gold root--a--gold-cow root--a-real root--b \
+        pool-tpool pool_tdata other; do
+        dmsetup suspend --nolockfs "$prefix-$device"
+    done
+    snap recover "$guest"
+    assert_status 0
+    assert_sound
+    [ "$(dmsetup info -c --noheadings -o name,suspended | grep :Suspended)" = \
+        "$prefix-other:Suspended" ]
+    dmsetup resume "$prefix-other"
+    lv lvremove -qq -f -y "$vg/other"
+    status=1
+    assert_undone
+}
+
+@test "a lock that is taken in the pause: exit 1, everything undone" {
+    local table
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    # Whoever holds it lets go in time for the undo.
+    program lvconvert <<END
+flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
+until ! flock -n $lock_file true; do :; done
+rm $BATS_TEST_TMPDIR/bin/lvconvert
+exec /sbin/lvconvert "\$@"
+END
+    snap_with_fakes create "$guest" name=new
+    assert_says "disk 'xvda': the volume group has been locked by another LVM command for 10 s"
+    assert_undone
+}
+
+# It comes when nobody looks for users any more, until the guest is gone.
+@test "a user of the volume that is still there after the destroy is waited for" {
+    program lvs <<END
+if compgen -G '$pending/*.json' >/dev/null && mkdir $BATS_TEST_TMPDIR/once 2>/dev/null; then
+    dmsetup create onit --table '0 8 linear /dev/$vg/root-a 0'
+    { sleep 8; date +%s; dmsetup remove --retry onit; } >$BATS_TEST_TMPDIR/gone 2>&1 </dev/null &
+fi
+exec /sbin/lvs "\$@"
+END
+    labguest mark "$guest"
+    snap_with_fakes revert "$guest" name=gold
+    assert_status 0
+    [ -s "$BATS_TEST_TMPDIR/gone" ]
+    assert_back_at_gold
+    assert_as_gold
+}
+
+@test "a lock that is taken after the destroy: exit 5, and recover finishes it" {
+    program lvrename <<END
+flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
+until ! flock -n $lock_file true; do :; done
+exec /sbin/lvrename "\$@"
+END
+    snap_with_fakes revert "$guest" name=gold
+    assert_status 5
+    assert_says "the volume group has been locked by another LVM command for 10 s"
+    assert_told "run 'xl snapshot-recover $guest'"
+    sleep 8
+    snap recover "$guest"
+    assert_status 0
+    assert_back_at_gold
+    assert_as_gold
+}
+
+@test "the tool is killed while lvconvert works: the guard waits for it" {
+    local table creator
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    # Under its own name, by which it is found.
+    program lvconvert <<END
+exec -a lvconvert bash -c '
+touch $BATS_TEST_TMPDIR/working
+dmsetup suspend ${vg/-/--}-root--a
+sleep 5
+dmsetup resume ${vg/-/--}-root--a
+exec /sbin/lvconvert "\$@"' lvconvert "\$@"
+END
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH xl-snapshot create "$guest" name=new \
+        2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    creator=$!
+    until_true 180 test -e "$BATS_TEST_TMPDIR/working"
+    kill -KILL "$(pgrep -P "$creator")" "$creator"
+    wait "$creator" || true
+    while converts; do
+        guest_suspended || ! converts || fail "the guard did not wait"
+    done
+    assert_sound
+    snap recover "$guest"
+    assert_status 0
+    status=1
+    assert_undone
+}
+
+converts()
+{
+    pgrep -f '^(/sbin/)?lvconvert ' >/dev/null
+}
+
+@test "the tool and lvconvert are killed: the guard resumes the disk, then the guest" {
+    local table creator
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    program lvconvert <<END
+dmsetup suspend ${vg/-/--}-root--a
+touch $BATS_TEST_TMPDIR/working
+exec -a lvconvert sleep 300
+END
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH xl-snapshot create "$guest" name=new \
+        2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    creator=$!
+    until_true 180 test -e "$BATS_TEST_TMPDIR/working"
+    kill -KILL "$(pgrep -P "$creator")" "$creator" "$(pgrep -f '^lvconvert 300')"
+    wait "$creator" || true
+    until_true 60 no_guard
+    assert_not_suspended
+    assert_sound
+    snap recover "$guest"
+    assert_status 0
+    status=1
+    assert_undone
+}
+
+@test "a revert that died between the two renames is finished" {
+    local token
+
+    run env XLSNAP_FAULT=disk-revert:kill-before "$faulty" revert "$guest" name=gold
+    assert_status 5
+    token=$(jq -r .token "$pending"/*.json)
+    lv lvcreate -qq -y -s -kn -n "xl-snapshot.$token.xvdb" \
+        --addtag "xl-snapshot.$token" "$vg/root-b-gold"
+    lv lvchange -qq -an "$vg/root-b"
+    lv lvrename -qq "$vg" root-b "xl-snapshot.$token.xvdb.old"
+    snap recover
+    assert_status 0
+    assert_back_at_gold
+    assert_as_gold
+}
+
+# bats test_tags=long
+@test "a thin volume that was written to after a revert that died is taken back again" {
+    run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert "$guest" name=gold
+    assert_status 5
+    lv lvchange -qq -ay "$vg/root-b"
+    dd if=/dev/urandom of="/dev/$vg/root-b" bs=1M count=32 oflag=direct \
+        conv=notrunc status=none
+    labguest mark "$guest"
+    snap recover "$guest"
+    assert_status 0
+    assert_back_at_gold
+    assert_as_gold
+}
+
+# bats test_tags=long
+@test "a thick revert that died in the middle of copying is finished" {
+    change 11 43
+    run env XLSNAP_FAULT=disk-revert:kill-before "$faulty" revert "$guest" name=gold
+    assert_status 5
+    dd if="/dev/$vg/root-a-gold" of="/dev/$vg/root-a" bs=1M count=25 \
+        oflag=direct conv=notrunc status=none
+    snap recover
+    assert_status 0
+    assert_back_at_gold
+    assert_as_gold
+    assert_unchanged 11 43
+}
+
+# bats test_tags=long
+@test "revert --keep, killed after the disks, keeps the first discarded state" {
+    local sum kept
+
+    go_on
+    guest_end
+    sum=$(sha256sum <"/dev/$vg/root-a"; sha256sum <"/dev/$vg/root-b")
+    run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert --keep "$guest" name=gold
+    assert_status 5
+    snap recover
+    assert_status 0
+    kept=$(lvs_now | grep -- -discarded-)
+    [ "$(wc -l <<<"$kept")" = 2 ] || fail "kept: $kept"
+    lv lvchange -qq -ay -K "$vg/$(grep ^root-b- <<<"$kept")"
+    [ "$(for one in $kept; do sha256sum <"/dev/$vg/$one"; done)" = "$sum" ] ||
+        fail "what was kept differs"
+    for one in $kept; do
+        lv lvremove -qq -f -y "$vg/$one"
+    done
+    assert_back_at_gold
+    assert_as_gold
+}
