@@ -8,6 +8,10 @@
  * opens P, which is the child by then, and TARGET below it.  Until the rename P
  * and TARGET are one file: cut off anywhere, P is whole.
  *
+ * The child is made while tapdisk has P open.  P's last footer is away then
+ * (blktap, block-vhd.c, vhd_kill_footer), and vhd-util takes the copy at its
+ * beginning (libvhd.c, vhd_read_footer).
+ *
  * Parent locators are relative names: TARGET must be in P's directory, and the
  * child gets TARGET's name and never P's.
  *

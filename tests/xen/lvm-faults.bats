@@ -169,9 +169,11 @@ END
 }
 
 @test "a lock that is taken after the destroy: exit 5, and recover finishes it" {
+    # Whoever holds it lets go in time for recover.
     program lvrename <<END
 flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
 until ! flock -n $lock_file true; do :; done
+rm $BATS_TEST_TMPDIR/bin/lvrename
 exec /sbin/lvrename "\$@"
 END
     snap_with_fakes revert "$guest" name=gold

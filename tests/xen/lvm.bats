@@ -52,6 +52,28 @@ load lvm-pair
     assert_monitored
 }
 
+# The thin disk is another volume than before.
+# bats test_tags=long
+@test "a reboot, save and restore, shutdown and create: on the right volumes" {
+    local number
+
+    reboots
+    assert_scanned
+    number=$(newest)
+    xl save "$guest" /var/lib/guests/save.img
+    xl restore /var/lib/guests/save.img 3>&-
+    rm /var/lib/guests/save.img
+    labguest ready "$guest" 180
+    assert_scanned
+    assert_not_back "$number"
+    xl shutdown -w "$guest"
+    until_true 60 guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back "$number"
+    assert_as_gold
+}
+
 # bats test_tags=long
 @test "a thick revert needs no room in its store, however much it copies" {
     local before

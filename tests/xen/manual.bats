@@ -89,6 +89,30 @@ assert_one_file()
     [ "$(newest)" -ge $((number + 12)) ] || fail "what was merged is gone"
 }
 
+# As the manual says: in the same way, but the target is the disk, and what may go
+# is the old file, which is called as the commands have it.
+@test "an overlay is made one file while the guest runs, and the old one deleted" {
+    local number
+
+    guest_end
+    mv "$disk_a" "$disk_dir/a-monday.qcow2"
+    labguest cfg "$guest" --mem 112 --disk "$disk_dir/a-monday.qcow2,qcow2,xvda,w" \
+        --disk "$disk_b,qcow2,xvdb,w"
+    labguest start "$guest"
+    snapshot monday "disks=['vdev=xvda,snapshot=overlay,target=$disk_a']"
+    number=$(newest)
+    go_on "$number"
+    as_written node=
+    assert_one_file "$disk_a"
+    assert_scanned
+    guest_end
+    labguest cfg "$guest" --mem 112 --disk "$disk_a,qcow2,xvda,w" \
+        --disk "$disk_b,qcow2,xvdb,w"
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back $((number + 12))
+}
+
 @test "tags are deleted while the domain is shut down" {
     snapshot before-upgrade
     guest_end

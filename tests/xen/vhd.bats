@@ -150,6 +150,16 @@ assert_refused()
     assert_gold_only
 }
 
+@test "revert when the domain is not running" {
+    guest_end
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_gold_only
+    assert_monitored
+}
+
 @test "shutdown, and xl create with the unchanged config: the right images" {
     labguest tell "$guest" poweroff
     until_true 60 guest_is_gone
