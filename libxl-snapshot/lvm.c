@@ -403,6 +403,15 @@ static dev_t row_dev(struct row *row)
     return row->bad ? 0 : makedev((unsigned)big, (unsigned)small);
 }
 
+/* Of one that is not active lvs says "unknown" where it does not say "read-only"
+ * (LVM2, lib/report/report.c, _lvpermissions_disp). */
+static bool row_writable(struct row *row)
+{
+    const char *word = row_string(row, "lv_permissions");
+
+    return !strcmp(word, "writeable") || !strcmp(word, "unknown");
+}
+
 static void row_lv(struct row *row, struct lvm_lv *lv)
 {
     lv->name = row_name(row, "lv_name");
@@ -417,7 +426,7 @@ static void row_lv(struct row *row, struct lvm_lv *lv)
     lv->size = row_number(row, "lv_size");
     lv->data = row_percent(row, "data_percent");
     lv->metadata = row_percent(row, "metadata_percent");
-    lv->writable = !strcmp(row_string(row, "lv_permissions"), "writeable");
+    lv->writable = row_writable(row);
     lv->merging = row_bool(row, "lv_merging");
     lv->invalid = row_bool(row, "lv_snapshot_invalid");
     lv->needs_check = row_bool(row, "lv_check_needed");

@@ -143,6 +143,12 @@ static void flags_are_read(void **state)
     vg = with("lv_permissions", "read-only");
     assert_false(vg.lvs[0].writable);
     lvm_vg_clear(&vg);
+    vg = with("lv_permissions", "read-only-override");
+    assert_false(vg.lvs[0].writable);
+    lvm_vg_clear(&vg);
+    vg = with("lv_permissions", "unknown"); /* it is not active */
+    assert_true(vg.lvs[0].writable);
+    lvm_vg_clear(&vg);
     vg = with("vg_missing_pv_count", "2");
     assert_true(vg.partial);
     lvm_vg_clear(&vg);

@@ -43,8 +43,9 @@ load lvm-pair
     done
 }
 
-@test "revert when the domain is not running" {
+@test "revert when the domain is not running, nor its thin volume active" {
     guest_end
+    lv lvchange -qq -an "$vg/root-b"
     snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
