@@ -316,9 +316,10 @@ static int lvm_rescue_disk(struct op *op, const struct disk *disk, bool waits,
 static int lvm_rescue(struct op *op, struct disk_group *group,
                       struct xlsnap_error *err)
 {
-    /* The guest, for us: then the undo or the guard comes here once more. */
-    bool waits = domain_refresh(op->xs, &op->dom) != DOMAIN_GONE &&
-                 domain_is_suspended(&op->dom);
+    /* The guest, for us: then this is called once more when it runs. */
+    enum domain_presence found = domain_refresh(op->xs, &op->dom);
+    bool waits = found == DOMAIN_UNKNOWN ||
+                 (found == DOMAIN_THERE && domain_is_suspended(&op->dom));
     int rc = 0;
 
     for (size_t i = 0; i < group->n && group->touched; i++) {

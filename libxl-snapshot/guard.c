@@ -230,8 +230,13 @@ static int guard_resume(struct xlsnap *xs, struct domain *dom, int left_ms,
 static int guard_resume_unpause(struct xlsnap *xs, struct domain *dom,
                                 int left_ms, struct xlsnap_error *err)
 {
-    int rc = domain_settle(xs, dom, true, left_ms, err);
+    int rc;
 
+    /* It was resumed already. */
+    if (domain_refresh(xs, dom) == DOMAIN_THERE && dom->info.paused &&
+        !domain_is_suspended(dom))
+        return domain_unpause(xs, dom->domid, err);
+    rc = domain_settle(xs, dom, true, left_ms, err);
     return rc ? rc : domain_unpause(xs, dom->domid, err);
 }
 
@@ -271,8 +276,11 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
                "snapshot-recover %s'",
                dom->name, dom->name);
     if (last == GUARD_LOOKING) {
-        recover_unbegin_revert(xs, dom->uuid);
-        return guard_insist(xs, dom, guard_unpause);
+        recover_unbegin_revert(xs, dom->uuid, false);
+        rc = guard_insist(xs, dom, guard_unpause);
+        if (!rc)
+            recover_unbegin_revert(xs, dom->uuid, true);
+        return rc;
     }
     recover_rescue_domain(xs, dom->uuid);
     if (armed && guard_requested(dom, watch))

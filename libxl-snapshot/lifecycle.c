@@ -349,7 +349,7 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
     if (dom->qemu_pid > 0)
         pidfd = syscall(SYS_pidfd_open, dom->qemu_pid, 0);
     rc = libxl_domain_destroy(xs->ctx, dom->domid, NULL);
-    if (rc)
+    if (rc && domain_refresh(xs, dom) != DOMAIN_GONE) /* by somebody else */
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "cannot destroy domain '%s' (libxl error %d)",
                            dom->name, rc);

@@ -36,7 +36,7 @@ struct op {
     pid_t monitor;   /* the domain's before the operation; 0: none */
     bool requested;  /* the guest was asked to suspend and may not run yet */
     bool asked;      /* the save began; its monitor is still to be seen to */
-    bool paused_now; /* we have paused it, as asked by ->paused */
+    bool paused_now; /* we have paused it: a create as asked by ->paused */
     bool published;  /* snapshot.cfg is there, and ours */
     int64_t suspended_ms; /* moment of now_ms; 0: the guest stands not still */
     int64_t saved_ms;     /* when memory was saved, and the disks began */

@@ -272,17 +272,21 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
     op_clear(&op);
 }
 
-void recover_unbegin_revert(struct xlsnap *xs, const char *uuid)
+void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake)
 {
-    struct xlsnap_error err = { 0 };
+    struct xlsnap_error err = { 0 }, drop = { 0 };
     struct op op;
     int rc;
 
     op_init(&op, xs);
     rc = recover_find(&op, uuid, &err);
     if (!rc && op.pending.file && op.pending.looking) {
-        op.pending.no_return = op.pending.looking = false;
+        op.pending.no_return = false;
+        op.pending.looking = !awake;
         rc = pending_write(xs, &op.pending, &err);
+        /* Better none than one that says that it has begun. */
+        if (rc && awake && pending_drop(&op.pending, &drop))
+            handle_log(xs, XTL_ERROR, "%s", drop.msg);
     }
     if (rc)
         handle_log(xs, XTL_ERROR, "%s", err.msg);
@@ -293,7 +297,7 @@ void recover_unbegin_revert(struct xlsnap *xs, const char *uuid)
  * stands still may not. */
 static int recover_let_go(struct op *op, struct xlsnap_error *err)
 {
-    struct xlsnap_error rescue = { 0 };
+    struct xlsnap_error rescue = { 0 }, later = { 0 };
     int rc;
 
     op_fill_snapshot(op);
@@ -312,9 +316,12 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
                                "stays ('xl destroy' ends both)",
                                op->dom.name);
     }
-    return op_is_same_domain(op)
-               ? domain_settle(op->xs, &op->dom, false, 0, err)
-               : 0;
+    rc = op_is_same_domain(op) ? domain_settle(op->xs, &op->dom, false, 0, err)
+                               : 0;
+    /* What there was no time for while the guest stood still (disk.h). */
+    if (!rc && recover_rescue(op, &later))
+        handle_log(op->xs, XTL_ERROR, "%s", later.msg);
+    return rc;
 }
 
 static int recover_create(struct op *op, char **outcome_r,
@@ -416,18 +423,19 @@ static int recover_renew_record(struct op *op, struct xlsnap_error *err)
 {
     struct pending *p = &op->pending;
     bool same_boot = pending_same_boot(p);
+    struct xlsnap_error note = { 0 };
 
     /* As many as op has (disks_check_record), and in its order: both are those
      * of snapshot.cfg that take part. */
     for (size_t i = 0; i < p->n_disks; i++)
         if (op->disks[i].id.ino)
             p->disks[i].id = op->disks[i].id;
-    if (!pending_write(op->xs, p, err))
+    if (!pending_write(op->xs, p, &note))
         return 0;
     if (!same_boot)
-        return -err->code;
+        return xlsnap_fail(err, note.code, "%s", note.msg);
     /* The old one is as good: no guest need wait for space. */
-    handle_log(op->xs, XTL_WARN, "%s", err->msg);
+    handle_log(op->xs, XTL_WARN, "%s", note.msg);
     return 0;
 }
 
@@ -483,7 +491,8 @@ static bool recover_revert_untouched(const struct op *op)
 /* It was cut off in its last look: the guest stands still for nothing. */
 static int recover_revert_wake(struct op *op, struct xlsnap_error *err)
 {
-    return op_is_same_domain(op) ? revert_wake(op, err) : 0;
+    return op->pending.looking && op_is_same_domain(op) ? revert_wake(op, err)
+                                                        : 0;
 }
 
 /* Before the record is dropped, as of a create (recover_let_go). */
@@ -493,6 +502,8 @@ static int recover_revert_let_go(struct op *op, struct xlsnap_error *err)
     int rc;
 
     recover_find_domain(op);
+    if (op->pending.looking && op_is_same_domain(op))
+        revert_unbegin(op);
     rc = recover_revert_wake(op, err);
     if (!rc && op->dom.domid != DOMAIN_NONE && op->dom.domid == p->restored &&
         !p->paused && op->dom.info.paused && !op->dom.info.cpu_time)

@@ -13,9 +13,9 @@
 void recover_rescue_domain(struct xlsnap *xs, const char *uuid);
 /*
  * A revert of that domain was cut off before the destroy, and its guest is about
- * to go on: notes that it has not begun, for what the guest does from then on must
- * not be given up.  Failures are logged.
+ * to go on, or (awake) does so: notes that it has not begun, for what the guest
+ * does from then on must not be given up.  Failures are logged.
  */
-void recover_unbegin_revert(struct xlsnap *xs, const char *uuid);
+void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake);
 
 #endif

@@ -329,11 +329,30 @@ static int revert_check_name_free(struct op *op, struct xlsnap_error *err)
     return rc;
 }
 
+/*
+ * A monitor may be about to start it again, or to dump its memory first: on_crash
+ * and the like are for every end (tools/xl/xl_vmcontrol.c, handle_domain_death).
+ * After "preserve" there is none.
+ */
+static int revert_check_ended(struct op *op, struct xlsnap_error *err)
+{
+    pid_t monitor = 0;
+
+    if (op->dom.info.shutdown && !domain_is_suspended(&op->dom))
+        monitor = monitor_find(op->dom.domid);
+    if (monitor)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "domain '%s' has just ended, and its monitor (pid "
+                           "%d) is about to deal with it",
+                           op->dom.name, (int)monitor);
+    return domain_check_destroy(op->xs, &op->dom, err);
+}
+
 int revert_check_still(struct op *op, struct xlsnap_error *err)
 {
     switch (domain_refresh(op->xs, &op->dom)) {
     case DOMAIN_THERE:
-        return domain_check_destroy(op->xs, &op->dom, err);
+        return revert_check_ended(op, err);
     case DOMAIN_GONE:
         return xlsnap_fail(err, XLSNAP_REFUSED, "domain '%s' has just ended",
                            op->dom.name);

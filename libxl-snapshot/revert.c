@@ -21,28 +21,51 @@ static int revert_mark(struct op *op, struct disk_group *group,
     return pending_write(op->xs, &op->pending, err);
 }
 
+/* If it cannot be written, the record will go as a whole, or recover will see
+ * the guest run. */
+void revert_unbegin(struct op *op)
+{
+    struct xlsnap_error err = { 0 };
+
+    if (!op->pending.no_return)
+        return;
+    op->pending.no_return = false;
+    if (pending_write(op->xs, &op->pending, &err))
+        handle_log(op->xs, XTL_WARN, "%s", err.msg);
+}
+
 static int revert_unmark(struct op *op, struct disk_group *group,
                          struct xlsnap_error *err)
 {
-    struct xlsnap_error write = { 0 };
-
-    /* The record goes anyway; if it does not, recover sees the guest run. */
-    op->pending.no_return = false;
-    if (pending_write(op->xs, &op->pending, &write))
-        handle_log(op->xs, XTL_WARN, "%s", write.msg);
+    revert_unbegin(op);
     return 0;
+}
+
+/* Its end is its monitor's business, who may have taken its QEMU away; but who
+ * resumes or resets it does not undo a pause. */
+static bool domain_has_ended(struct xlsnap *xs, struct domain *dom)
+{
+    enum domain_presence found = domain_refresh(xs, dom);
+
+    return found == DOMAIN_GONE ||
+           (found == DOMAIN_THERE && dom->info.shutdown &&
+            dom->info.shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND &&
+            dom->info.shutdown_reason != LIBXL_SHUTDOWN_REASON_SOFT_RESET);
 }
 
 int revert_wake(struct op *op, struct xlsnap_error *err)
 {
-    if (!op->pending.looking)
-        return 0;
+    struct xlsnap_error unpause = { 0 };
+
     switch (domain_refresh(op->xs, &op->dom)) {
     case DOMAIN_GONE:
         return 0;
     case DOMAIN_THERE:
-        return op->dom.info.paused ? domain_unpause(op->xs, op->dom.domid, err)
-                                   : 0;
+        if (!op->dom.info.paused ||
+            !domain_unpause(op->xs, op->dom.domid, &unpause) ||
+            domain_has_ended(op->xs, &op->dom))
+            return 0;
+        return xlsnap_fail(err, unpause.code, "%s", unpause.msg);
     case DOMAIN_UNKNOWN:
         break;
     }
@@ -51,11 +74,15 @@ int revert_wake(struct op *op, struct xlsnap_error *err)
                        op->dom.name);
 }
 
-/* Before anything else, which may fail, is undone. */
+/* Before anything else, which may fail, is undone; and first of all what would
+ * have recover give up what the guest does from then on. */
 static int revert_failed(struct op *op, struct xlsnap_error *err)
 {
-    int rc = revert_wake(op, err);
+    int rc = 0;
 
+    revert_unbegin(op);
+    if (op->paused_now)
+        rc = revert_wake(op, err);
     if (!rc)
         guard_disarm(op->guard);
     return rc;
@@ -63,37 +90,49 @@ static int revert_failed(struct op *op, struct xlsnap_error *err)
 
 static int revert_pause(struct op *op, struct xlsnap_error *err)
 {
-    int rc = revert_check_still(op, err);
+    int rc = guard_start(op->xs, &op->dom, false, op->locks, &op->guard, err);
 
-    if (!rc)
-        rc = guard_start(op->xs, &op->dom, false, op->locks, &op->guard, err);
     if (!rc)
         rc = guard_looking(op->guard, err);
-    return rc ? rc : domain_pause(op->xs, op->dom.domid, err);
+    if (rc)
+        return rc;
+    op->paused_now = true;
+    return domain_pause(op->xs, op->dom.domid, err);
 }
 
-/*
- * From here on it cannot reboot or end by itself, nor write: it sends no more
- * requests; the few under way may still come.
- */
+/* It neither runs nor is about to. */
+static int revert_check_stands(struct op *op, struct xlsnap_error *err)
+{
+    int rc = revert_check_still(op, err);
+
+    if (rc || op->dom.info.paused || op->dom.info.shutdown)
+        return rc;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "domain '%s' stood still, but has just been let go on",
+                       op->dom.name);
+}
+
+/* It sends no more requests; the few under way may still come. */
 static int revert_last_look(struct op *op, struct disk_group *group,
                             struct xlsnap_error *err)
 {
-    int rc = 0;
+    struct xlsnap_error pause = { 0 };
+    int rc;
 
     op->on_failure = revert_failed;
     if (op->pending.looking)
-        rc = revert_pause(op, err);
+        revert_pause(op, &pause);
+    /* That it has ended explains whatever has failed. */
+    rc = revert_check_still(op, err);
+    if (!rc && pause.code)
+        rc = xlsnap_fail(err, pause.code, "%s", pause.msg);
     if (!rc)
-        rc = revert_check_still(op, err);
-    if (!rc && !op->dom.info.paused)
-        rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                         "domain '%s' was paused, but has just been unpaused",
-                         op->dom.name);
+        rc = revert_check_stands(op, err);
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         if (op->groups[i].driver->prove_last)
             rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);
-    return rc;
+    /* A watchdog of Xen's ends a paused domain, too. */
+    return rc ? rc : revert_check_stands(op, err);
 }
 
 static int revert_destroy(struct op *op, struct disk_group *group,
@@ -170,7 +209,17 @@ static int revert_unpause(struct op *op, struct disk_group *group,
 static int revert_monitor(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
-    return monitor_start(op->xs, &op->dom, err);
+    int rc = monitor_start(op->xs, &op->dom, err);
+
+    if (!rc || op->pending.file)
+        return rc;
+    /* Without a record recover cannot start it, either. */
+    handle_log(op->xs, XTL_ERROR,
+               "%s; so nobody will carry out on_reboot and the like of domain "
+               "'%s' until it is started again",
+               err->msg, op->dom.name);
+    memset(err, 0, sizeof(*err));
+    return 0;
 }
 
 static disk_fn *driver_revert(const struct disk_driver *driver)
@@ -240,8 +289,10 @@ static void revert_fill_record(struct op *op)
     p->monitor = !op->no_monitor;
     p->paused = op->paused;
     p->force = op->force;
-    /* An admin's own pause stays. */
-    p->looking = op->dom.domid != DOMAIN_NONE && !op->dom.info.paused;
+    /* An admin's own pause stays; what has shut down does not run, and its QEMU
+     * may not let it be unpaused. */
+    p->looking = op->dom.domid != DOMAIN_NONE && !op->dom.info.paused &&
+                 !op->dom.info.shutdown;
     pending_set_disks(p, op);
 }
 

@@ -22,8 +22,11 @@ int revert_prove(struct op *op, struct xlsnap_error *err);
 int revert_check_still(struct op *op, struct xlsnap_error *err);
 /* Enough free memory, counting that of op->dom. */
 int revert_check_memory(struct op *op, struct xlsnap_error *err);
-/* Until the destroy: a domain that was paused for the last look goes on.  An error
- * too if it cannot be found out whether it does. */
+/* Notes that nothing has begun, if the record says that it has; before the guest
+ * goes on. */
+void revert_unbegin(struct op *op);
+/* Until the destroy: a domain that was paused for the last look goes on, unless it
+ * has ended.  An error too if it cannot be found out whether it does. */
 int revert_wake(struct op *op, struct xlsnap_error *err);
 /* The restored domain goes on, and the record knows that it does. */
 int revert_release(struct op *op, struct xlsnap_error *err);

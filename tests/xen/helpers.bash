@@ -56,7 +56,8 @@ guest_end()
     assert_images_whole
 }
 
-guest_suspended()
+# It has shut down, for whatever reason, a suspend included.
+guest_shut_down()
 {
     [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 4, 1) }')" = s ]
 }
@@ -235,17 +236,22 @@ domid()
     xl domid "$guest"
 }
 
-# How many monitors watch the domain now, xl's and ours?
-monitors()
+# The monitors that watch the domain now, xl's and ours: their pids.
+monitor_pids()
 {
-    local id pid n=0
+    local id pid
 
     id=$(domid)
     for pid in $(pidof xl xl-snapshot); do
         [ -f "/proc/$pid/fd/1" ] || continue
-        grep -q "(domid $id) to die \[pid $pid\]" "/proc/$pid/fd/1" && n=$((n + 1))
+        ! grep -q "(domid $id) to die \[pid $pid\]" "/proc/$pid/fd/1" ||
+            echo "$pid"
     done
-    echo "$n"
+}
+
+monitors()
+{
+    monitor_pids | wc -l
 }
 
 monitor_count()

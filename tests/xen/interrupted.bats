@@ -26,7 +26,7 @@ start_create()
     xl snapshot-create "$guest" "name=$1" 2>"$BATS_TEST_TMPDIR/err" \
         >"$BATS_TEST_TMPDIR/out" 3>&- &
     creator=$!
-    until_true 30 guest_suspended
+    until_true 30 guest_shut_down
     image_being_written "$1"
 }
 
@@ -67,7 +67,7 @@ kill_tool()
     env --default-signal=INT setsid xl snapshot-create "$guest" name=cut \
         2>"$BATS_TEST_TMPDIR/err" >/dev/null 3>&- &
     creator=$!
-    until_true 30 guest_suspended
+    until_true 30 guest_shut_down
     kill -INT -- "-$creator"
     end_create
     assert_status 1
@@ -150,7 +150,7 @@ kill_tool()
     start_create cut
     kill -KILL "$(guards)" "$(worker)" "$creator"
     end_create
-    guest_suspended
+    guest_shut_down
     snap recover
     assert_status 0
     assert_sound
@@ -262,7 +262,7 @@ kill_tool()
     number=$(newest)
     go_on "$number"
     labguest tell "$guest" poweroff
-    until_true 60 guest_suspended
+    until_true 60 guest_shut_down
     guest_end
     snap recover "$guest"
     assert_status 0

@@ -207,7 +207,7 @@ END
     kill -KILL "$(pgrep -P "$creator")" "$creator"
     wait "$creator" || true
     while converts; do
-        guest_suspended || ! converts || fail "the guard did not wait"
+        guest_shut_down || ! converts || fail "the guard did not wait"
     done
     assert_sound
     snap recover "$guest"

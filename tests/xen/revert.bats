@@ -181,3 +181,40 @@ EOF
     exec 9>&-
     flock -n "$BATS_TEST_TMPDIR/lock" true
 }
+
+@test "a domain that its monitor is about to deal with is refused" {
+    local monitor
+
+    monitor=$(monitor_pids)
+    kill -STOP "$monitor"
+    labguest tell "$guest" poweroff
+    until_true 60 guest_shut_down
+    snap revert "$guest" name=gold
+    kill -CONT "$monitor"
+    assert_status 4
+    assert_says "domain '$guest' has just ended, and its monitor (pid $monitor) is about to deal with it"
+    assert_nothing_pending
+    until_true 30 guest_is_gone
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+}
+
+@test "a domain that has ended and is preserved goes back, or stays as it is" {
+    guest_end
+    labguest cfg "$guest" --mem 112 --cfg 'on_poweroff="preserve"' \
+        --disk "$disk_a,qcow2,xvda,w" --disk "$disk_b,qcow2,xvdb,w"
+    labguest start "$guest"
+    labguest tell "$guest" poweroff
+    until_true 60 guest_shut_down
+    until_true 15 monitor_count 0
+    run env XLSNAP_FAULT=no-return:after "$faulty" revert "$guest" name=gold
+    assert_status 1
+    guest_shut_down
+    assert_nothing_pending
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    assert_monitored
+}
