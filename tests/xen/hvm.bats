@@ -102,6 +102,31 @@ assert_cdroms()
     assert_scanned
 }
 
+@test "a revert fails or is killed in its last look: the guest goes on" {
+    local where id
+
+    id=$(domid)
+    for where in no-return:after last-look:kill-after last-look:killall-after; do
+        run env XLSNAP_FAULT="$where" "$faulty" revert "$guest" name=still
+        case $where in
+        *:after) assert_status 1 ;;
+        *) assert_status 5 ;;
+        esac
+        until_true 60 no_guard
+        if [ "$where" = last-look:killall-after ]; then
+            guest_paused
+        else
+            assert_sound
+        fi
+        snap recover
+        assert_status 0
+        assert_sound
+        assert_qemu_runs
+        assert_nothing_pending
+        [ "$(domid)" = "$id" ]
+    done
+}
+
 @test "it reboots; before its PV drivers have taken over it is refused" {
     local id
 
