@@ -99,15 +99,7 @@ assert_refused()
 }
 
 @test "xl save, xl restore: on the right image" {
-    local number
-
-    number=$(newest)
-    xl save "$guest" /var/lib/guests/save.img
-    xl restore /var/lib/guests/save.img 3>&-
-    rm /var/lib/guests/save.img
-    labguest ready "$guest" 180
-    assert_scanned
-    assert_not_back "$number"
+    saves_and_restores
     assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
 }
 

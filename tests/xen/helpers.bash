@@ -313,6 +313,20 @@ assert_not_back()
     [ "$(newest)" -ge "$1" ] || fail "$(newest) is less than $1"
 }
 
+# saves_and_restores: as xl does it; the guest has all that it had written.
+saves_and_restores()
+{
+    local number
+
+    number=$(newest)
+    xl save "$guest" /var/lib/guests/save.img
+    xl restore /var/lib/guests/save.img 3>&-
+    rm /var/lib/guests/save.img
+    labguest ready "$guest" 180
+    assert_scanned
+    assert_not_back "$number"
+}
+
 # reboots: the guest reboots itself, and has all that it had written.
 reboots()
 {

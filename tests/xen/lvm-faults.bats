@@ -135,17 +135,23 @@ END
     assert_undone
 }
 
+# locks_at COMMAND: the volume group's lock is taken just before LVM's command, and
+# held beyond its patience, but not for ever.
+locks_at()
+{
+    program "$1" <<END
+flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
+until ! flock -n $lock_file true; do :; done
+rm $BATS_TEST_TMPDIR/bin/$1
+exec /sbin/$1 "\$@"
+END
+}
+
 @test "a lock that is taken in the pause: exit 1, everything undone" {
     local table
 
     table=$(dmsetup table "${vg/-/--}-root--a")
-    # Whoever holds it lets go in time for the undo.
-    program lvconvert <<END
-flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
-until ! flock -n $lock_file true; do :; done
-rm $BATS_TEST_TMPDIR/bin/lvconvert
-exec /sbin/lvconvert "\$@"
-END
+    locks_at lvconvert
     snap_with_fakes create "$guest" name=new
     assert_says "disk 'xvda': the volume group has been locked by another LVM command for 10 s"
     assert_undone
@@ -169,13 +175,7 @@ END
 }
 
 @test "a lock that is taken after the destroy: exit 5, and recover finishes it" {
-    # Whoever holds it lets go in time for recover.
-    program lvrename <<END
-flock $lock_file sleep 16 </dev/null >/dev/null 2>&1 &
-until ! flock -n $lock_file true; do :; done
-rm $BATS_TEST_TMPDIR/bin/lvrename
-exec /sbin/lvrename "\$@"
-END
+    locks_at lvrename
     snap_with_fakes revert "$guest" name=gold
     assert_status 5
     assert_says "the volume group has been locked by another LVM command for 10 s"

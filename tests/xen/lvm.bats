@@ -60,13 +60,8 @@ load lvm-pair
 
     reboots
     assert_scanned
+    saves_and_restores
     number=$(newest)
-    xl save "$guest" /var/lib/guests/save.img
-    xl restore /var/lib/guests/save.img 3>&-
-    rm /var/lib/guests/save.img
-    labguest ready "$guest" 180
-    assert_scanned
-    assert_not_back "$number"
     xl shutdown -w "$guest"
     until_true 60 guest_is_gone
     labguest start "$guest"

@@ -117,11 +117,7 @@ told_lines()
 }
 
 @test "xl save and restore stay on the overlays" {
-    xl save "$guest" /var/lib/guests/save.img
-    xl restore /var/lib/guests/save.img 3>&-
-    rm /var/lib/guests/save.img
-    labguest ready "$guest" 180
-    assert_scanned
+    saves_and_restores
     assert_runs_on one
 }
 
