@@ -26,7 +26,7 @@ attach()
     local letter
 
     labguest disk "$fs/a.qcow2"
-    labguest start "$guest" --mem 112 --disk "$fs/a.qcow2,qcow2,xvda,w"
+    labguest start "$guest" --mem 192 --disk "$fs/a.qcow2,qcow2,xvda,w"
     for letter in "${letters[@]}"; do
         [ "$1" != qcow2 ] || labguest disk "$fs/$letter.qcow2" 16M
         [ "$1" != raw ] || truncate -s 16M "$fs/$letter.raw"
@@ -49,8 +49,9 @@ attach()
     done
 }
 
-# pause N METHOD[,WORDS]: "@" in it is a new name for each disk. Prints ms of the pause for the disks, the first N of the sixteen
-# taken; memory, which takes much longer and varies more, is not in it.
+# pause N METHOD[,WORDS]: "@" in it is a new name for each disk. Prints ms of the
+# pause for the disks, the first N of the sixteen taken; memory, which takes much
+# longer and varies more, is not in it.
 pause()
 {
     local i method ms disks="'vdev=xvda,snapshot=no'"

@@ -62,8 +62,8 @@ apart()
 seen()
 {
     labguest mark "$guest"
-    "$@" >/dev/null || fail "$* failed"
-    assert_sound
+    "$@" >/dev/null || fail "$*: $(cat "$BATS_TEST_TMPDIR/log")" || return
+    assert_sound || return
     labguest gap "$guest" susp
 }
 
@@ -71,6 +71,7 @@ rounds()
 {
     local kind=$1 n round vdev name
     local -a used disks
+    local admin ours
 
     for n in 1 2 4; do
         used=("${volumes[@]:0:n}") disks=() vdev=a
@@ -82,9 +83,11 @@ rounds()
         done
         guest_on "${disks[@]}"
         for round in $(seq "${XLS_ROUNDS:-3}"); do
+            admin=$(seen admin_way "admin$round")
+            ours=$(seen our_way "ours$round")
             printf '# %s, %s: admin %s ms, ours %s ms, %s ms apart\n' \
-                "$n $kind" "$round" "$(seen admin_way "admin$round")" \
-                "$(seen our_way "ours$round")" "$(apart)" >&3
+                "$n $kind" "$round" "$admin" "$ours" "$(apart)" >&3
+            rm -r "${snapshots:?}/$guest/ours$round"
         done
         assert_scanned
         guest_end
