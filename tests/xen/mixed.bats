@@ -33,7 +33,7 @@ teardown_file()
     [ -f "$disk_dir/xfs/e-gold.raw" ]
     [ -f "$disk_dir/f-gold.qcow2" ]
     # Internal, thin and copied ones stand for themselves.
-    diff - <(grep 'depends on' "$snapshots/$guest/gold/snapshot.cfg") <<END
+    diff - <(grep 'depends on' "$snapshots/$guest/gold/snapshot.cfg" | sort) <<END
 # Disk 'xvda': '$disk_a' depends on '$disk_dir/a-gold.qcow2'.
 # Disk 'xvdc': '/dev/$vg/thick-gold' depends on '/dev/$vg/thick'.
 # Disk 'xvdf': '$disk_dir/f-gold.qcow2' depends on '/var/lib/guests/f.raw'.
