@@ -597,6 +597,7 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
     }
     for (size_t g = 0; g < op->n_groups; g++)
         op->groups[g].touched = true;
+    op->transacted = true;
     if (!err->code)
         record_renew(op);
     return err->code ? -err->code : 0;

@@ -64,8 +64,12 @@ static int internal_remove_live(struct op *op, struct disk *disk,
 {
     struct json *reply = NULL;
     const struct json *entry;
-    int rc = qemu_query_block(op, &reply, err);
+    int rc;
 
+    /* A tag of that name is somebody else's, who was a moment earlier. */
+    if (!op->transacted)
+        return 0;
+    rc = qemu_query_block(op, &reply, err);
     if (rc)
         return rc;
     entry = qemu_find_node(op, qmp_result(reply), disk, err);
@@ -164,8 +168,11 @@ static int internal_remove_offline(struct op *op, struct disk *disk,
 {
     struct json *root = NULL;
     const struct json *image;
-    int count = 0, rc = qemu_img_info(disk->path, "qcow2", &root, &image, err);
+    int count = 0, rc;
 
+    if (!op->transacted)
+        return 0;
+    rc = qemu_img_info(disk->path, "qcow2", &root, &image, err);
     if (!rc)
         qemu_img_find_id(image, op->snap.name, &count);
     json_free(root);

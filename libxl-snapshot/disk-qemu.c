@@ -136,9 +136,15 @@ static int qemu_create(struct op *op, struct disk_group *group,
         if (!rc)
             rc = steps_disk_done(op, "disk-create", group->disks[i], err);
     }
-    return rc ? rc
-              : qmp_command(op->qmp, "transaction", arguments,
-                            QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
+    if (rc)
+        return rc;
+    op->transacted = true;
+    rc = qmp_command(op->qmp, "transaction", arguments,
+                     QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
+    /* An error reply: none of it was done. */
+    if (rc && !err->errnum)
+        op->transacted = false;
+    return rc;
 }
 
 /* The names that were changed, durable: one fsync for each directory. */

@@ -38,6 +38,7 @@ struct op {
     bool asked;      /* the save began; its monitor is still to be seen to */
     bool paused_now; /* we have paused it: a create as asked by ->paused */
     bool published;  /* snapshot.cfg is there, and ours */
+    bool transacted; /* QEMU's transaction may have been carried out */
     int64_t suspended_ms; /* moment of now_ms; 0: the guest stands not still */
     int64_t saved_ms;     /* when memory was saved, and the disks began */
     int64_t pause_ms, disks_pause_ms;

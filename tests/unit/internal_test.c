@@ -290,6 +290,17 @@ static void a_snapshot_is_removed(void **state)
     RUN("qemu-img", "check", "-q", "a.qcow2");
 }
 
+/* QEMU has refused the transaction, or was never asked. */
+static void a_tag_that_we_cannot_have_made_is_not_removed(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    make_reverted("a.qcow2");
+    op.transacted = false;
+    assert_int_equal(disk_qemu.remove(&op, &group, &err), 0);
+    assert_int_equal(count_tags("a.qcow2", "s1"), 1);
+}
+
 static void what_is_not_there_is_as_good_as_removed(void **state)
 {
     make_image("a.qcow2");
@@ -511,6 +522,7 @@ int main(void)
         TEST(what_is_kept_is_kept_once),
         TEST(without_keep_nothing_is_kept),
         TEST(a_snapshot_is_removed),
+        TEST(a_tag_that_we_cannot_have_made_is_not_removed),
         TEST(what_is_not_there_is_as_good_as_removed),
         TEST(a_tag_like_our_id_is_not_removed),
         TEST(one_of_two_of_a_tag_is_not_removed),

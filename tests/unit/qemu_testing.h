@@ -76,6 +76,7 @@ static inline int setup(void **state)
     op.snap.memory = xstrdup("/memory.save");
     op.config_path = xstrdup("/snapshot.cfg");
     op.disks = xcalloc(MAX_DISKS, sizeof(*op.disks));
+    op.transacted = true; /* as in a recovery */
     group.n = 0;
     p->operation = xstrdup("create");
     p->domain = xstrdup("web1");
