@@ -7,7 +7,6 @@
  * cuts paths at a colon): content from the domain's configuration, the backend
  * that serves it from libxl_device_disk_list.
  */
-#include <libgen.h>
 
 #include "disk.h"
 #include "op.h"
@@ -414,13 +413,6 @@ static void disk_guess_missing(struct disk *disk)
                          strncmp(disk->path, "/dev/shm/", 9);
 }
 
-/* Of several errors the first is told. */
-static void keep_first(struct xlsnap_error *err, const struct xlsnap_error *one)
-{
-    if (!err->code)
-        *err = *one;
-}
-
 static void disks_check_exist(const struct op *op, struct xlsnap_error *err)
 {
     struct xlsnap_error one = { 0 };
@@ -433,7 +425,7 @@ static void disks_check_exist(const struct op *op, struct xlsnap_error *err)
                 continue;
             xlsnap_fail(&one, XLSNAP_REFUSED, "disk '%s': '%s' does not exist",
                         disk->vdev, disk->source);
-            keep_first(err, &one);
+            xlsnap_keep_first(err, &one);
         }
 }
 
@@ -445,7 +437,7 @@ int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
         if (op->snap.disks[i].method == XLSNAP_METHOD_NO ||
             !disk_from_snapshot(op, &op->snap.disks[i], &one))
             continue;
-        keep_first(err, &one);
+        xlsnap_keep_first(err, &one);
         op->disks[op->n_disks - 1].unknown = true;
     }
     for (size_t i = 0; i < op->n_disks; i++) {
@@ -462,143 +454,8 @@ int disks_from_snapshot(struct op *op, struct xlsnap_error *err)
         struct xlsnap_error one = { 0 };
 
         if (disks_group(op, &one))
-            keep_first(err, &one);
+            xlsnap_keep_first(err, &one);
         disks_check_exist(op, err);
     }
-    return err->code ? -err->code : 0;
-}
-
-/* ---- recovery ---- */
-
-/*
- * The identity of the record, of a file beside `path`; a reboot of the host
- * renumbers devices.
- */
-static void disk_recall(const struct op *op, const struct disk *disk,
-                        const char *path, const struct file_id *recorded,
-                        struct file_id *id_r)
-{
-    cleanup_free char *copy = xstrdup(path);
-    struct file_id dir;
-    struct xlsnap_error ignored = { 0 };
-
-    *id_r = *recorded;
-    if (pending_same_boot(&op->pending) || !recorded->ino)
-        return;
-    /* Without its name nobody knows which device it is now. */
-    if (recorded->block && file_id(path, id_r, &ignored))
-        *id_r = (struct file_id){ .block = true };
-    else if (!recorded->block && !file_id(dirname(copy), &dir, &ignored))
-        id_r->dev = dir.dev;
-}
-
-int disks_check_record(struct op *op, struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-
-    if (op->n_disks != p->n_disks)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "'%s' has other disks than when the %s began",
-                           p->config_path, p->operation);
-    for (size_t g = 0; g < op->n_groups; g++)
-        for (size_t j = 0; j < op->groups[g].n; j++) {
-            const struct disk *disk = op->groups[g].disks[j];
-            size_t i = disk - op->disks;
-
-            if (!op->groups[g].driver->moves(disk) &&
-                !pending_is_file(p, disk->source, &p->disks[i].id))
-                return xlsnap_fail(err, XLSNAP_REFUSED,
-                                   "disk '%s': '%s' is no longer the file it "
-                                   "was; put it back, or drop the record with "
-                                   "'xl snapshot-recover --abandon %s'",
-                                   disk->vdev, disk->source, p->domain);
-        }
-    return 0;
-}
-
-/* An overlay's frozen file is what the disk was. */
-static void disk_was(struct disk *disk, struct xlsnap_error *err)
-{
-    char *path = realpath(disk->source, NULL);
-    struct xlsnap_error one = { 0 };
-
-    if (!path) {
-        xlsnap_fail_errno(&one, XLSNAP_REFUSED, errno, "disk '%s': '%s'",
-                          disk->vdev, disk->source);
-        keep_first(err, &one);
-        disk->unknown = true;
-        path = xstrdup(disk->source);
-    }
-    free(disk->path);
-    disk->path = path;
-}
-
-/* Whenever the record is written from now on, it is of this boot of the host,
- * and so must its device numbers be. */
-static void record_renew(struct op *op)
-{
-    struct pending *p = &op->pending;
-    struct xlsnap_error ignored = { 0 };
-    struct file_id id;
-
-    if (pending_same_boot(p))
-        return;
-    for (size_t i = 0; i < op->n_disks; i++)
-        p->disks[i].id = op->disks[i].id;
-    pending_update_disks(p, op);
-    if (!file_id(p->memory, &id, &ignored) && id.ino == p->memory_id.ino)
-        p->memory_id = id;
-}
-
-/* "Not there" would be taken for "removed already". */
-static void disk_out_of_sight(const struct op *op, const struct disk *disk,
-                              struct xlsnap_error *err)
-{
-    memset(err, 0, sizeof(*err));
-    xlsnap_fail(err, XLSNAP_REFUSED,
-                "disk '%s': the directory that '%s' was in is not there (is "
-                "its file system mounted?); put it back, or drop the record "
-                "with 'xl snapshot-recover --abandon %s'",
-                disk->vdev, disk->target, op->pending.domain);
-}
-
-int disks_from_record(struct op *op, struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-    struct xlsnap_error one = { 0 };
-
-    if (disks_from_snapshot(op, err) && !op->n_groups)
-        return -err->code;
-    if (op->n_disks != p->n_disks)
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "'%s' has disks without a method", p->file);
-    if (disks_check_record(op, &one))
-        keep_first(err, &one);
-    for (size_t i = 0; i < op->n_disks; i++) {
-        struct disk *disk = &op->disks[i];
-        struct file_id id;
-
-        if (disk->method == XLSNAP_METHOD_OVERLAY)
-            disk_was(disk, err);
-        disk_recall(op, disk, disk->path, &p->disks[i].id, &id);
-        disk->id = id;
-        disk_recall(op, disk,
-                    disk->method == XLSNAP_METHOD_OVERLAY ? disk->target
-                                                          : disk->path,
-                    &p->disks[i].made, &disk->made);
-        disk->node = xstrdup(p->disks[i].node);
-        disk->merging = p->disks[i].merging;
-        disk->merged = p->disks[i].merged;
-        if (p->disks[i].place &&
-            pending_place(p->disks[i].spec.target) != p->disks[i].place) {
-            disk_out_of_sight(op, disk, &one);
-            keep_first(err, &one);
-        }
-    }
-    for (size_t g = 0; g < op->n_groups; g++)
-        op->groups[g].touched = true;
-    op->transacted = true;
-    if (!err->code)
-        record_renew(op);
     return err->code ? -err->code : 0;
 }

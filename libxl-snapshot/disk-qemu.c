@@ -141,7 +141,7 @@ static int qemu_create(struct op *op, struct disk_group *group,
     op->transacted = true;
     rc = qmp_command(op->qmp, "transaction", arguments,
                      QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
-    /* An error reply: none of it was done. */
+    /* An error reply: none of it was done (QEMU, qapi/transaction.json). */
     if (rc && !err->errnum)
         op->transacted = false;
     return rc;

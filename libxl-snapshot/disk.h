@@ -93,7 +93,8 @@ struct disk_driver {
     /*
      * The operation failed or was killed, and the guest is about to go on:
      * make that safe, whether ->create was done or not.  Called before the
-     * guest is woken, by the tool, the guard or recover; looks, repeats.
+     * guest is woken, by the tool, the guard or recover, and once more when it
+     * runs, for what may take long; looks, repeats.
      * Never undoes a snapshot.  NULL: nothing needed.
      */
     disk_fn *rescue;

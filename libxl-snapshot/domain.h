@@ -160,5 +160,11 @@ int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
                    uint32_t *domid_r, struct xlsnap_error *err);
 int domain_pause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
 int domain_unpause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
+/*
+ * A domain that we have paused goes on, unless it has ended: nobody unpauses that.
+ * An error also if libxl cannot tell whether it is paused.
+ */
+int domain_wake(struct xlsnap *xs, struct domain *dom,
+                struct xlsnap_error *err);
 
 #endif

@@ -54,6 +54,12 @@ int xlsnap_fail_errno(struct xlsnap_error *err, int code, int errnum,
     return -code;
 }
 
+void xlsnap_keep_first(struct xlsnap_error *err, const struct xlsnap_error *one)
+{
+    if (!err->code)
+        *err = *one;
+}
+
 int xlsnap_prefix(struct xlsnap_error *err, const char *fmt, ...)
 {
     char old[sizeof(err->msg)];

@@ -17,6 +17,9 @@ int xlsnap_fail(struct xlsnap_error *err, int code, const char *fmt, ...)
 int xlsnap_fail_errno(struct xlsnap_error *err, int code, int errnum,
                       const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Of several errors the first is told: `one`, if there was none. */
+void xlsnap_keep_first(struct xlsnap_error *err,
+                       const struct xlsnap_error *one);
 /* Puts "text: " before the message; returns -err->code. */
 int xlsnap_prefix(struct xlsnap_error *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

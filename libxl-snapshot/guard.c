@@ -244,9 +244,7 @@ static int guard_resume_unpause(struct xlsnap *xs, struct domain *dom,
 static int guard_unpause(struct xlsnap *xs, struct domain *dom, int left_ms,
                          struct xlsnap_error *err)
 {
-    if (domain_refresh(xs, dom) == DOMAIN_UNKNOWN)
-        return xlsnap_fail(err, XLSNAP_FAILED, "libxl cannot tell its state");
-    return dom->info.paused ? domain_unpause(xs, dom->domid, err) : 0;
+    return domain_wake(xs, dom, err);
 }
 
 /* The guest may stand still all the same. */

@@ -4,10 +4,7 @@
  *
  * The pending record says what was to be made; how far things came is looked
  * up in the system.  A create without its snapshot.cfg is undone, one with it
- * is complete.  A revert that has not destroyed its domain has changed nothing;
- * one that has is done again from there, unless somebody has meanwhile started the
- * guest: then nothing is touched, and only --abandon drops the record.  Once it
- * has let the restored guest go it is done, whatever became of that since.
+ * is complete.  A revert: recover-revert.c.
  *
  * Runs under the locks of the operation it recovers and may be killed and
  * repeated like it.
@@ -20,7 +17,7 @@
 #include "paths.h"
 #include "qemu.h"
 #include "recover.h"
-#include "revert.h"
+#include "steps.h"
 #include "util.h"
 
 /* ---- finding the record ---- */
@@ -47,8 +44,7 @@ static bool search_match(const struct pending *p, void *user)
     return true;
 }
 
-static int recover_find(struct op *op, const char *which,
-                        struct xlsnap_error *err)
+int recover_find(struct op *op, const char *which, struct xlsnap_error *err)
 {
     struct search s = { .which = which };
     struct xlsnap_error ignored = { 0 };
@@ -124,13 +120,7 @@ static int recover_is_published(const struct pending *p, bool *published_r,
     return rc ? -err->code : 0;
 }
 
-/* ---- create ---- */
-
-/*
- * The domain that has the disks now: the one of the record, or a namesake that
- * was started since; op->dom.domid is DOMAIN_NONE if there is none.
- */
-static void recover_find_domain(struct op *op)
+void recover_find_domain(struct op *op)
 {
     const struct pending *p = &op->pending;
 
@@ -138,6 +128,8 @@ static void recover_find_domain(struct op *op)
         !domain_find_name(op->xs, p->domain, &op->dom))
         op->dom.domid = DOMAIN_NONE;
 }
+
+/* ---- create ---- */
 
 static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
 {
@@ -272,27 +264,6 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
     op_clear(&op);
 }
 
-void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake)
-{
-    struct xlsnap_error err = { 0 }, drop = { 0 };
-    struct op op;
-    int rc;
-
-    op_init(&op, xs);
-    rc = recover_find(&op, uuid, &err);
-    if (!rc && op.pending.file && op.pending.looking) {
-        op.pending.no_return = false;
-        op.pending.looking = !awake;
-        rc = pending_write(xs, &op.pending, &err);
-        /* Better none than one that says that it has begun. */
-        if (rc && awake && pending_drop(&op.pending, &drop))
-            handle_log(xs, XTL_ERROR, "%s", drop.msg);
-    }
-    if (rc)
-        handle_log(xs, XTL_ERROR, "%s", err.msg);
-    op_clear(&op);
-}
-
 /* Before the record is dropped: files may be left as they are, a guest that
  * stands still may not. */
 static int recover_let_go(struct op *op, struct xlsnap_error *err)
@@ -358,192 +329,6 @@ static int recover_create(struct op *op, char **outcome_r,
                   : "the unfinished snapshot '%s' of domain '%s' was removed",
         p->name, p->domain);
     return pending_drop(&op->pending, err);
-}
-
-/* ---- revert ---- */
-
-/*
- * What runs now: the domain that was to be destroyed, or the one restored but
- * not yet let go, both ours to destroy; or one that somebody has started.
- */
-static int recover_revert_find(struct op *op, bool *done_r,
-                               struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-    bool same_boot = pending_same_boot(p);
-
-    *done_r = false;
-    if (op->dom.domid == DOMAIN_NONE)
-        return 0;
-    *done_r = op->dom.domid == p->restored;
-    if (*done_r || op_is_same_domain(op) ||
-        (same_boot && op->dom.info.paused && !op->dom.info.cpu_time))
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "domain '%s' has been started meanwhile (domid %" PRIu32
-                       "), so the revert to '%s' cannot go on; nothing was "
-                       "touched ('xl snapshot-recover --abandon %s' drops the "
-                       "record and leaves all as it is; or destroy the domain "
-                       "and run recover again)",
-                       p->domain, op->dom.domid, p->name, p->domain);
-}
-
-static int recover_revert_finish(struct op *op, struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-    int rc = 0;
-
-    if (!p->paused && op->dom.info.paused && !op->dom.info.cpu_time)
-        rc = revert_release(op, err);
-    if (!rc && p->monitor)
-        rc = monitor_keep(op->xs, &op->dom, 0, err);
-    return rc ? rc : pending_drop(&op->pending, err);
-}
-
-/* The description must still be the one that was proved before the destroy. */
-static int recover_read_config(struct op *op, struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-    int rc;
-
-    xlsnap_snapshot_clear(&op->snap);
-    rc = cfg_read(p->config_path, &op->snap, NULL, err);
-    if (!rc && (!op->snap.uuid || strcasecmp(op->snap.uuid, p->uuid) ||
-                !op->snap.name || strcmp(op->snap.name, p->name)))
-        rc = xlsnap_fail(err, XLSNAP_REFUSED,
-                         "'%s' now describes another snapshot than '%s' of "
-                         "domain '%s'",
-                         p->config_path, p->name, p->domain);
-    return rc;
-}
-
-/* For this boot of the host: what it says is compared again if we are killed,
- * too. */
-static int recover_renew_record(struct op *op, struct xlsnap_error *err)
-{
-    struct pending *p = &op->pending;
-    bool same_boot = pending_same_boot(p);
-    struct xlsnap_error note = { 0 };
-
-    /* As many as op has (disks_check_record), and in its order: both are those
-     * of snapshot.cfg that take part. */
-    for (size_t i = 0; i < p->n_disks; i++)
-        if (op->disks[i].id.ino)
-            p->disks[i].id = op->disks[i].id;
-    if (!pending_write(op->xs, p, &note))
-        return 0;
-    if (!same_boot)
-        return xlsnap_fail(err, note.code, "%s", note.msg);
-    /* The old one is as good: no guest need wait for space. */
-    handle_log(op->xs, XTL_WARN, "%s", note.msg);
-    return 0;
-}
-
-static int recover_revert_again(struct op *op, struct xlsnap_error *err)
-{
-    struct steps steps = { .n = 0 };
-    bool running = op->dom.domid != DOMAIN_NONE;
-    int rc = recover_read_config(op, err);
-
-    op->force = op->pending.force;
-    if (!rc)
-        rc = revert_prove(op, err);
-    if (!rc)
-        rc = disks_check_record(op, err);
-    if (!rc)
-        rc = op_lock_disks(op, err);
-    if (!rc)
-        rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
-                                running ? &op->dom.domid : NULL, err);
-    if (!rc)
-        rc = revert_check_memory(op, err);
-    if (!rc)
-        rc = recover_renew_record(op, err);
-    if (!rc) {
-        revert_plan_forward(op, &steps);
-        rc = steps_run(op, &steps, err);
-    }
-    steps_clear(&steps);
-    return rc;
-}
-
-/*
- * The destroy is the first change.  While the domain of the record still runs,
- * unpaused and with its QEMU, that has not begun: all is as before.
- */
-static bool recover_revert_untouched(const struct op *op)
-{
-    const struct pending *p = &op->pending;
-
-    if (!p->no_return)
-        return true;
-    if (!op_is_same_domain(op) || op->dom.info.paused || op->dom.info.shutdown)
-        return false;
-    for (size_t i = 0; i < p->n_disks; i++)
-        if (strcmp(p->disks[i].spec.format, "raw") && /* QEMU's */
-            p->disks[i].spec.source[0] == '/' &&      /* not tapdisk's */
-            (op->dom.qemu_pid <= 0 ||
-             !file_is_open_in(&p->disks[i].id, op->dom.qemu_pid)))
-            return false;
-    return true;
-}
-
-/* It was cut off in its last look: the guest stands still for nothing. */
-static int recover_revert_wake(struct op *op, struct xlsnap_error *err)
-{
-    return op->pending.looking && op_is_same_domain(op) ? revert_wake(op, err)
-                                                        : 0;
-}
-
-/* Before the record is dropped, as of a create (recover_let_go). */
-static int recover_revert_let_go(struct op *op, struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-    int rc;
-
-    recover_find_domain(op);
-    if (op->pending.looking && op_is_same_domain(op))
-        revert_unbegin(op);
-    rc = recover_revert_wake(op, err);
-    if (!rc && op->dom.domid != DOMAIN_NONE && op->dom.domid == p->restored &&
-        !p->paused && op->dom.info.paused && !op->dom.info.cpu_time)
-        rc = domain_unpause(op->xs, op->dom.domid, err);
-    return rc;
-}
-
-static int recover_revert(struct op *op, char **outcome_r,
-                          struct xlsnap_error *err)
-{
-    const struct pending *p = &op->pending;
-    bool done = false;
-    int rc;
-
-    recover_find_domain(op);
-    if (recover_revert_untouched(op)) {
-        rc = recover_revert_wake(op, err);
-        if (rc)
-            return rc;
-        *outcome_r = xasprintf("the revert of domain '%s' to '%s' had not "
-                               "begun; nothing was changed",
-                               p->domain, p->name);
-        return pending_drop(&op->pending, err);
-    }
-    /* What has become of it since must not be given up for a second time. */
-    if (p->released &&
-        (op->dom.domid == DOMAIN_NONE || op->dom.domid != p->restored)) {
-        *outcome_r = xasprintf("domain '%s' was let go at snapshot '%s'; what "
-                               "has become of it since is left as it is",
-                               p->domain, p->name);
-        return pending_drop(&op->pending, err);
-    }
-    rc = recover_revert_find(op, &done, err);
-    if (rc)
-        return rc;
-    rc = done ? recover_revert_finish(op, err) : recover_revert_again(op, err);
-    if (!rc)
-        *outcome_r = xasprintf("domain '%s' is back at snapshot '%s'",
-                               p->domain, p->name);
-    return rc;
 }
 
 /* ---- entry ---- */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the guard needs of recover. */
+/* Recovery: what the guard needs of it, and its parts of each other. */
 #ifndef XLSNAP_RECOVER_H
 #define XLSNAP_RECOVER_H
 
-#include "handle.h"
+#include "op.h"
 
 /*
  * A create of the domain of that uuid was cut off: calls the drivers' rescue
@@ -17,5 +17,16 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid);
  * does from then on must not be given up.  Failures are logged.
  */
 void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake);
+
+/* The record that `which` means (NULL: any), in op->pending; none: no ->file. */
+int recover_find(struct op *op, const char *which, struct xlsnap_error *err);
+/*
+ * The domain that has the disks now: the one of the record, or a namesake that
+ * was started since; op->dom.domid is DOMAIN_NONE if there is none.
+ */
+void recover_find_domain(struct op *op);
+/* recover-revert.c: for --abandon; and else. */
+int recover_revert_let_go(struct op *op, struct xlsnap_error *err);
+int recover_revert(struct op *op, char **outcome_r, struct xlsnap_error *err);
 
 #endif

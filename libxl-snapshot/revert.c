@@ -41,39 +41,6 @@ static int revert_unmark(struct op *op, struct disk_group *group,
     return 0;
 }
 
-/* Its end is its monitor's business, who may have taken its QEMU away; but who
- * resumes or resets it does not undo a pause. */
-static bool domain_has_ended(struct xlsnap *xs, struct domain *dom)
-{
-    enum domain_presence found = domain_refresh(xs, dom);
-
-    return found == DOMAIN_GONE ||
-           (found == DOMAIN_THERE && dom->info.shutdown &&
-            dom->info.shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND &&
-            dom->info.shutdown_reason != LIBXL_SHUTDOWN_REASON_SOFT_RESET);
-}
-
-int revert_wake(struct op *op, struct xlsnap_error *err)
-{
-    struct xlsnap_error unpause = { 0 };
-
-    switch (domain_refresh(op->xs, &op->dom)) {
-    case DOMAIN_GONE:
-        return 0;
-    case DOMAIN_THERE:
-        if (!op->dom.info.paused ||
-            !domain_unpause(op->xs, op->dom.domid, &unpause) ||
-            domain_has_ended(op->xs, &op->dom))
-            return 0;
-        return xlsnap_fail(err, unpause.code, "%s", unpause.msg);
-    case DOMAIN_UNKNOWN:
-        break;
-    }
-    return xlsnap_fail(err, XLSNAP_FAILED,
-                       "libxl cannot tell whether domain '%s' is paused",
-                       op->dom.name);
-}
-
 /* Before anything else, which may fail, is undone; and first of all what would
  * have recover give up what the guest does from then on. */
 static int revert_failed(struct op *op, struct xlsnap_error *err)
@@ -82,7 +49,7 @@ static int revert_failed(struct op *op, struct xlsnap_error *err)
 
     revert_unbegin(op);
     if (op->paused_now)
-        rc = revert_wake(op, err);
+        rc = domain_wake(op->xs, &op->dom, err);
     if (!rc)
         guard_disarm(op->guard);
     return rc;
@@ -126,8 +93,6 @@ static int revert_last_look(struct op *op, struct disk_group *group,
     rc = revert_check_still(op, err);
     if (!rc && pause.code)
         rc = xlsnap_fail(err, pause.code, "%s", pause.msg);
-    if (!rc)
-        rc = revert_check_stands(op, err);
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         if (op->groups[i].driver->prove_last)
             rc = op->groups[i].driver->prove_last(op, &op->groups[i], err);

@@ -25,9 +25,6 @@ int revert_check_memory(struct op *op, struct xlsnap_error *err);
 /* Notes that nothing has begun, if the record says that it has; before the guest
  * goes on. */
 void revert_unbegin(struct op *op);
-/* Until the destroy: a domain that was paused for the last look goes on, unless it
- * has ended.  An error too if it cannot be found out whether it does. */
-int revert_wake(struct op *op, struct xlsnap_error *err);
 /* The restored domain goes on, and the record knows that it does. */
 int revert_release(struct op *op, struct xlsnap_error *err);
 /* Appends the steps from the destroy on. */
