@@ -122,13 +122,9 @@ assert_refused()
 }
 
 @test "revert when the domain is not running" {
-    guest_end
-    snap revert "$guest" name=gold
-    assert_status 0
-    assert_back_at_gold
+    reverts_when_not_running
     assert_scanned
     assert_chain "$disk_a" "a.qcow2 a-gold.qcow2"
-    assert_monitored
 }
 
 # bats test_tags=long

@@ -368,15 +368,17 @@ assert_open()
 # open: otherwise a guest that goes on may write where nobody looks for it.
 assert_names_served()
 {
-    local qemu file open
+    local qemu file files open
 
     qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
     open=$(stat -L -c %d:%i "/proc/$qemu/fd"/* 2>/dev/null || true)
+    files=$(xl list -l "$guest" | jq -r '.[0].config.disks[] |
+        select(.backend == "qdisk") | .pdev_path')
+    [ "$files" ] || fail "no disk of $guest is QEMU's"
     while read -r file; do
         grep -qxF "$(stat -L -c %d:%i "$file")" <<<"$open" ||
             fail "QEMU does not have $file open"
-    done < <(xl list -l "$guest" | jq -r '.[0].config.disks[] |
-        select(.backend == "qdisk") | .pdev_path')
+    done <<<"$files"
 }
 
 # gold_made: a snapshot "gold" has just been made. What a revert to it shows:
@@ -408,4 +410,14 @@ assert_back_at()
 assert_back_at_gold()
 {
     assert_back_at "$gold_number"
+}
+
+# To gold; and the new domain has a monitor.
+reverts_when_not_running()
+{
+    guest_end
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_monitored
 }

@@ -187,6 +187,11 @@ END
     assert_as_gold
 }
 
+converts()
+{
+    pgrep -f '^(/sbin/)?lvconvert ' >/dev/null
+}
+
 @test "the tool is killed while lvconvert works: the guard waits for it" {
     local table creator
 
@@ -205,7 +210,9 @@ END
     creator=$!
     until_true 180 test -e "$BATS_TEST_TMPDIR/working"
     kill -KILL "$(pgrep -P "$creator")" "$creator"
-    wait "$creator" || true
+    status=0
+    wait "$creator" || status=$?
+    assert_status 137
     while converts; do
         guest_shut_down || ! converts || fail "the guard did not wait"
     done
@@ -214,11 +221,6 @@ END
     assert_status 0
     status=1
     assert_undone
-}
-
-converts()
-{
-    pgrep -f '^(/sbin/)?lvconvert ' >/dev/null
 }
 
 @test "the tool and lvconvert are killed: the guard resumes the disk, then the guest" {
@@ -235,7 +237,9 @@ END
     creator=$!
     until_true 180 test -e "$BATS_TEST_TMPDIR/working"
     kill -KILL "$(pgrep -P "$creator")" "$creator" "$(pgrep -f '^lvconvert 300')"
-    wait "$creator" || true
+    status=0
+    wait "$creator" || status=$?
+    assert_status 137
     until_true 60 no_guard
     assert_not_suspended
     assert_sound

@@ -46,11 +46,8 @@ load lvm-pair
 @test "revert when the domain is not running, nor its thin volume active" {
     guest_end
     lv lvchange -qq -an "$vg/root-b"
-    snap revert "$guest" name=gold
-    assert_status 0
-    assert_back_at_gold
+    reverts_when_not_running
     assert_as_gold
-    assert_monitored
 }
 
 # The thin disk is another volume than before.

@@ -60,11 +60,7 @@ teardown_file()
 }
 
 @test "revert when the domain is not running" {
-    guest_end
-    snap revert "$guest" name=gold
-    assert_status 0
-    assert_back_at_gold
-    assert_monitored
+    reverts_when_not_running
 }
 
 @test "revert finds the domain also with a new uuid from xl create" {

@@ -151,13 +151,9 @@ assert_refused()
 }
 
 @test "revert when the domain is not running" {
-    guest_end
-    snap revert "$guest" name=gold
-    assert_status 0
-    assert_back_at_gold
+    reverts_when_not_running
     assert_scanned
     assert_gold_only
-    assert_monitored
 }
 
 @test "shutdown, and xl create with the unchanged config: the right images" {
