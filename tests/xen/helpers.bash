@@ -19,10 +19,12 @@ pending=/var/lib/xen/xl-snapshot/pending
 # Built with fault points; see "make check-xen".
 faulty=/usr/local/lib/xl-snapshot-tests/xl-snapshot
 
-# Everything of a failed assertion that helps to see why.
+# Everything of a failed assertion that helps to see why; at first $context, which
+# a loop sets. Never "assertion || fail context": a function that is called so goes
+# on after its first failure.
 fail()
 {
-    printf '%s\n' "$@" >&2
+    printf '%s\n' ${context+"$context:"} "$@" >&2
     # shellcheck disable=SC2154
     printf 'status %s, output:\n%s\n%s\n' "${status-}" "${output-}" \
         "${stderr-}" >&2
@@ -368,17 +370,20 @@ assert_open()
 # open: otherwise a guest that goes on may write where nobody looks for it.
 assert_names_served()
 {
-    local qemu file files open
+    local qemu open backend vdev file n=0
 
     qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
     open=$(stat -L -c %d:%i "/proc/$qemu/fd"/* 2>/dev/null || true)
-    files=$(xl list -l "$guest" | jq -r '.[0].config.disks[] |
-        select(.backend == "qdisk") | .pdev_path')
-    [ "$files" ] || fail "no disk of $guest is QEMU's"
-    while read -r file; do
+    backend=/local/domain/0/backend/qdisk/$(domid)
+    for vdev in $(xenstore-list "$backend" | sed "s,.*,$backend/&/dev," |
+        xargs xenstore-read); do
+        file=$(xl list -l "$guest" | jq -r --arg vdev "$vdev" \
+            '.[0].config.disks[] | select(.vdev == $vdev).pdev_path')
         grep -qxF "$(stat -L -c %d:%i "$file")" <<<"$open" ||
             fail "QEMU does not have $file open"
-    done <<<"$files"
+        n=$((n + 1))
+    done
+    [ "$n" -gt 0 ] || fail "no disk of $guest is QEMU's"
 }
 
 # gold_made: a snapshot "gold" has just been made. What a revert to it shows:

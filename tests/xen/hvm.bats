@@ -79,14 +79,14 @@ assert_cdroms()
 }
 
 @test "killed while QEMU has no images, or has just taken them back" {
-    local where
+    local context
 
-    for where in memory-save:kill-after qemu-activate:kill-after; do
-        run env XLSNAP_FAULT="$where" "$faulty" create --live "$guest" name=try
+    for context in memory-save:kill-after qemu-activate:kill-after; do
+        run env XLSNAP_FAULT="$context" "$faulty" create --live "$guest" name=try
         assert_status 5
-        assert_sound || fail "$where"
+        assert_sound
         snap recover "$guest"
-        assert_status 0 || fail "$where"
+        assert_status 0
         assert_no_trace try
         assert_qemu_runs
     done

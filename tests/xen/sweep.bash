@@ -110,56 +110,56 @@ forget_try()
 # Step, moment: before and after are the only outcomes, and the guest runs.
 check_create()
 {
-    local where="$1:$2" outcome=before
+    local context="$1:$2" outcome=before
 
-    fault "$where" create "$guest" name=try "${create_args[@]}"
-    [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+    fault "$context" create "$guest" name=try "${create_args[@]}"
+    [ "$status" -ne 0 ] || fail "the fault had no effect"
     if [ "$2" = after ]; then
-        [ "$status" -eq 1 ] || fail "$where: not 1"
+        [ "$status" -eq 1 ] || fail "not 1"
     else
-        [ "$status" -eq 5 ] || fail "$where: was not killed"
+        [ "$status" -eq 5 ] || fail "was not killed"
     fi
-    until_true 60 no_guard || fail "$where: the guard stays"
+    until_true 60 no_guard || fail "the guard stays"
     if [ "$2" != killall-after ]; then
-        assert_sound || fail "$where"
+        assert_sound
         # Also without recover.
-        assert_names_served || fail "$where"
+        assert_names_served
     fi
     snap recover "$guest"
-    assert_status 0 || fail "$where"
-    assert_sound || fail "$where"
-    assert_names_served || fail "$where"
+    assert_status 0
+    assert_sound
+    assert_names_served
     if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
         outcome=after
-        forget_try || fail "$where"
+        forget_try
     fi
-    assert_gold_only || fail "$where"
-    assert_monitored || fail "$where"
-    printf '# %s: %s\n' "$where" "$outcome" >&3
+    assert_gold_only
+    assert_monitored
+    printf '# %s: %s\n' "$context" "$outcome" >&3
 }
 
 # After a fault in a revert the domain is where it was, or recover brings it
 # to the snapshot.
 check_revert()
 {
-    local where="$1:$2" id
+    local context="$1:$2" id
 
     id=$(domid)
-    fault "$where" revert "$guest" name=gold
-    [ "$status" -ne 0 ] || fail "$where: the fault had no effect"
+    fault "$context" revert "$guest" name=gold
+    [ "$status" -ne 0 ] || fail "the fault had no effect"
     if [ "$status" -eq 1 ]; then
-        [ "$(domid)" = "$id" ] || fail "$where: exit 1, but another domain"
-        assert_sound || fail "$where"
+        [ "$(domid)" = "$id" ] || fail "exit 1, but another domain"
+        assert_sound
     fi
     # It holds the locks while it lets the guest go on.
-    until_true 60 no_guard || fail "$where: the guard stays"
+    until_true 60 no_guard || fail "the guard stays"
     snap recover "$guest"
-    assert_status 0 || fail "$where"
-    assert_sound || fail "$where"
-    labguest scan "$guest" 600 >/dev/null || fail "$where: scan"
-    assert_gold_only || fail "$where"
-    assert_monitored || fail "$where"
-    printf '# %s: %s\n' "$where" \
+    assert_status 0
+    assert_sound
+    labguest scan "$guest" 600 >/dev/null || fail "scan"
+    assert_gold_only
+    assert_monitored
+    printf '# %s: %s\n' "$context" \
         "$([ "$(domid)" = "$id" ] && echo before || echo after)" >&3
 }
 
