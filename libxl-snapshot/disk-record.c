@@ -101,6 +101,19 @@ static void disk_out_of_sight(const struct op *op, const struct disk *disk,
                 disk->vdev, disk->target, op->pending.domain);
 }
 
+/* What was made for it is in the directory of... */
+static const char *made_beside(const struct op *op, const struct disk *disk)
+{
+    if (disk->method == XLSNAP_METHOD_OVERLAY)
+        return disk->target;
+    for (size_t g = 0; g < op->n_groups; g++)
+        for (size_t j = 0; j < op->groups[g].n; j++)
+            if (op->groups[g].disks[j] == disk &&
+                op->groups[g].driver == &disk_copy)
+                return disk->target;
+    return disk->path;
+}
+
 int disks_from_record(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
@@ -121,10 +134,8 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
             disk_was(disk, err);
         disk_recall(op, disk, disk->path, &p->disks[i].id, &id);
         disk->id = id;
-        disk_recall(op, disk,
-                    disk->method == XLSNAP_METHOD_OVERLAY ? disk->target
-                                                          : disk->path,
-                    &p->disks[i].made, &disk->made);
+        disk_recall(op, disk, made_beside(op, disk), &p->disks[i].made,
+                    &disk->made);
         disk->node = xstrdup(p->disks[i].node);
         disk->merging = p->disks[i].merging;
         disk->merged = p->disks[i].merged;
@@ -140,4 +151,60 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
     if (!err->code)
         record_renew(op);
     return err->code ? -err->code : 0;
+}
+
+/* ---- what a revert has left ---- */
+
+/* A volume that is not active counts from when it is there again. */
+static struct file_stamp left_now(const struct disk *disk)
+{
+    struct file_stamp stamp = file_stamp(disk->path);
+
+    if (!stamp.ino && disk->id.block)
+        stamp.ino = ~(ino_t)0 >> 1;
+    return stamp;
+}
+
+/* The record has its disks in the order of op's (disks_check_record). */
+static void left_set(struct op *op, const struct disk_group *group, bool known)
+{
+    struct pending *p = &op->pending;
+
+    for (size_t g = 0; g < op->n_groups; g++)
+        for (size_t j = 0; j < op->groups[g].n; j++) {
+            const struct disk *disk = op->groups[g].disks[j];
+            size_t i = disk - op->disks;
+
+            if (i < p->n_disks && (!group || group == &op->groups[g]))
+                p->disks[i].left =
+                    known ? left_now(disk) : (struct file_stamp){ 0 };
+        }
+}
+
+void disks_note_left(struct op *op, const struct disk_group *group)
+{
+    left_set(op, group, true);
+}
+
+void disks_forget_left(struct op *op, const struct disk_group *group)
+{
+    left_set(op, group, false);
+}
+
+int disks_check_left(const struct op *op, struct xlsnap_error *err)
+{
+    const struct pending *p = &op->pending;
+    bool same_boot = pending_same_boot(p);
+
+    for (size_t i = 0; i < op->n_disks && i < p->n_disks; i++)
+        if (file_was_written(op->disks[i].path, &p->disks[i].left, same_boot))
+            return xlsnap_fail(
+                err, XLSNAP_REFUSED,
+                "disk '%s': '%s' was written to since the revert to '%s' was "
+                "cut off (was the domain started meanwhile?), and that would "
+                "be lost; nothing was touched ('xl snapshot-recover --abandon "
+                "%s' drops the record and leaves all as it is; snapshot-revert "
+                "can go back then)",
+                op->disks[i].vdev, op->disks[i].path, p->name, p->domain);
+    return 0;
 }

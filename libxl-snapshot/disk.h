@@ -163,6 +163,19 @@ int disks_check_record(struct op *op, struct xlsnap_error *err);
  * the others can be rescued.
  */
 int disks_from_record(struct op *op, struct xlsnap_error *err);
+/*
+ * For a revert of a domain that does not run: refuses when a disk's file, which
+ * would be rewritten, is the base of an overlay: one of a snapshot in
+ * SNAPSHOT_DIR/DOMAIN or beside this one, or in the disk's directory.
+ */
+int disks_check_no_base(const struct op *op, struct xlsnap_error *err);
+/* For the record of a revert: the disks of a group (NULL: all) are as we leave
+ * them now; or are about to be changed. */
+void disks_note_left(struct op *op, const struct disk_group *group);
+void disks_forget_left(struct op *op, const struct disk_group *group);
+/* Refuses when a disk was written to since it was noted: somebody has started the
+ * domain, which does not run now. */
+int disks_check_left(const struct op *op, struct xlsnap_error *err);
 /* Chooses methods and drivers for op->disks and groups them. */
 int disks_group(struct op *op, struct xlsnap_error *err);
 /* Copies what the drivers' check has filled in to op->snap. */
@@ -195,6 +208,9 @@ int disk_check_frozen(const char *file, pid_t except, struct xlsnap_error *err);
  * domain other than `own` (NULL: any) has one. */
 int disks_wait_unused(struct op *op, const uint32_t *own,
                       struct xlsnap_error *err);
+/* Refuses while a process has one of the disks open: for a last look before a
+ * name is changed, when nobody had. */
+int disks_check_closed(struct op *op, struct xlsnap_error *err);
 /*
  * Before ->remove: if the QEMU of op->dom does not serve the disks (any more),
  * waits until nobody has them open and sets op->dom.domid to DOMAIN_NONE.

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
 #include "util.h"
@@ -36,6 +37,52 @@ int file_id(const char *path, struct file_id *id_r, struct xlsnap_error *err)
                                  "cannot examine '%s'", path);
     *id_r = file_id_of(&st);
     return 0;
+}
+
+static int64_t sectors_written(dev_t rdev)
+{
+    cleanup_free char *path =
+        xasprintf("/sys/dev/block/%u:%u/stat", major(rdev), minor(rdev));
+    FILE *f = fopen(path, "re");
+    long long sectors = 0;
+
+    if (f && fscanf(f, "%*s %*s %*s %*s %*s %*s %lld", &sectors) != 1)
+        sectors = 0;
+    if (f)
+        fclose(f);
+    return sectors;
+}
+
+struct file_stamp file_stamp(const char *path)
+{
+    struct file_stamp stamp = { 0 };
+    struct stat st;
+
+    if (stat(path, &st))
+        return stamp;
+    if (S_ISBLK(st.st_mode)) {
+        stamp.ino = st.st_rdev;
+        stamp.written = sectors_written(st.st_rdev);
+    } else {
+        stamp.ino = st.st_ino;
+        stamp.written =
+            st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+    }
+    return stamp;
+}
+
+bool file_was_written(const char *path, const struct file_stamp *then,
+                      bool same_boot)
+{
+    struct file_stamp now = file_stamp(path);
+    struct file_id id;
+    struct xlsnap_error ignored = { 0 };
+
+    if (!then->ino || !now.ino || file_id(path, &id, &ignored))
+        return false;
+    if (id.block && (!same_boot || now.ino != then->ino))
+        return now.written;
+    return now.ino != then->ino || now.written != then->written;
 }
 
 bool file_id_equal(const struct file_id *a, const struct file_id *b)

@@ -22,6 +22,24 @@ struct file_id {
 int file_id(const char *path, struct file_id *id_r, struct xlsnap_error *err);
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 
+/* When, or how often, a file or a block device was last written to. */
+struct file_stamp {
+    ino_t ino; /* of a block device: its st_rdev; 0: not known */
+    /* A file: st_mtim in nanoseconds.  A block device: sectors written since it
+     * is there (/sys/dev/block/M:N/stat, Linux Documentation/block/stat.rst). */
+    int64_t written;
+};
+
+/* Follows symlinks; {0} if it cannot be found out. */
+struct file_stamp file_stamp(const char *path);
+/*
+ * Has somebody written to it since `then`?  Of a block device that was made anew
+ * since (`same_boot` false, or another number): since it is there.  False when
+ * in doubt: `then` not known, or no such file.
+ */
+bool file_was_written(const char *path, const struct file_stamp *then,
+                      bool same_boot);
+
 /*
  * Reads a regular file of at most `max` bytes.  *data_r is NUL-terminated
  * (the NUL not counted in *len_r, which may be NULL) and to be freed.

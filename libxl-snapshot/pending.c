@@ -10,7 +10,7 @@
 #include "snapshot.h"
 #include "util.h"
 
-#define RECORD_FORMAT 4
+#define RECORD_FORMAT 5
 #define RECORD_MAX (1 << 20)
 
 static void record_put_id(struct json_writer *w, const char *name,
@@ -40,6 +40,8 @@ static void record_put_disk(struct json_writer *w, const struct pending_disk *p)
     json_put_int(w, "place", p->place);
     json_put_bool(w, "merging", p->merging);
     json_put_bool(w, "merged", p->merged);
+    json_put_int(w, "left_ino", p->left.ino);
+    json_put_int(w, "left_written", p->left.written);
     json_close_object(w);
 }
 
@@ -231,6 +233,8 @@ static bool record_get_disk(struct pending_disk *p, const struct json *v)
     p->place = record_int(&r, "place");
     p->merging = record_bool(&r, "merging");
     p->merged = record_bool(&r, "merged");
+    p->left.ino = record_int(&r, "left_ino");
+    p->left.written = record_int(&r, "left_written");
     if (r.bad)
         return false;
     /* They become parts of names of files that recovery removes. */

@@ -26,6 +26,9 @@ struct pending_disk {
     char *node;          /* QEMU's block node before, or NULL */
     uint64_t place;      /* inode of the directory of a target that is a file */
     bool merging, merged; /* as in struct disk */
+    /* revert, from the destroy on: as we have left it; not known while the disk
+     * is being taken back. */
+    struct file_stamp left;
 };
 
 struct pending {

@@ -79,6 +79,8 @@ static int recover_renew_record(struct op *op, struct xlsnap_error *err)
     for (size_t i = 0; i < p->n_disks; i++)
         if (op->disks[i].id.ino)
             p->disks[i].id = op->disks[i].id;
+    if (op->dom.domid == DOMAIN_NONE)
+        disks_note_left(op, NULL);
     if (!pending_write(op->xs, p, &note))
         return 0;
     if (!same_boot)
@@ -104,6 +106,8 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
                                 running ? &op->dom.domid : NULL, err);
+    if (!rc && !running)
+        rc = disks_check_left(op, err);
     if (!rc)
         rc = revert_check_memory(op, err);
     if (!rc)

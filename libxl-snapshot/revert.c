@@ -100,6 +100,15 @@ static int revert_last_look(struct op *op, struct disk_group *group,
     return rc ? rc : revert_check_stands(op, err);
 }
 
+/* Without space for it nothing must wait. */
+static void revert_note(struct op *op)
+{
+    struct xlsnap_error note = { 0 };
+
+    if (pending_write(op->xs, &op->pending, &note))
+        handle_log(op->xs, XTL_WARN, "%s", note.msg);
+}
+
 static int revert_destroy(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -116,13 +125,28 @@ static int revert_destroy(struct op *op, struct disk_group *group,
         rc = disks_wait_unused(op, NULL, err);
     if (rc)
         err->code = XLSNAP_FAILED;
+    disks_note_left(op, NULL);
+    revert_note(op);
     return rc ? -err->code : 0;
+}
+
+/* A disk that is being taken back is written to by us. */
+static int revert_group(struct op *op, struct disk_group *group,
+                        struct xlsnap_error *err)
+{
+    int rc;
+
+    disks_forget_left(op, group);
+    revert_note(op);
+    rc = group->driver->revert(op, group, err);
+    disks_note_left(op, group);
+    revert_note(op);
+    return rc;
 }
 
 static int revert_restore(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
-    struct xlsnap_error note = { 0 };
     uint32_t domid;
     int rc;
 
@@ -142,8 +166,7 @@ static int revert_restore(struct op *op, struct disk_group *group,
     op->pending.released = op->pending.paused; /* by whom it is unpaused */
     /* Without that note recover finds a domain that has never run, and restores
      * it once more. */
-    if (pending_write(op->xs, &op->pending, &note))
-        handle_log(op->xs, XTL_WARN, "%s", note.msg);
+    revert_note(op);
     return 0;
 }
 
@@ -189,7 +212,7 @@ static int revert_monitor(struct op *op, struct disk_group *group,
 
 static disk_fn *driver_revert(const struct disk_driver *driver)
 {
-    return driver->revert;
+    return revert_group;
 }
 
 void revert_plan_forward(struct op *op, struct steps *steps)

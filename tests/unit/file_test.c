@@ -24,6 +24,64 @@ int stat(const char *path, struct stat *st)
     return 0;
 }
 
+/* ---- has it been written to? ---- */
+
+static void a_file_that_is_only_read_was_not_written(void **state)
+{
+    struct file_stamp then;
+
+    put("a", "text");
+    then = file_stamp("a");
+    assert_int_not_equal(then.ino, 0);
+    close(open("a", O_RDWR | O_CLOEXEC));
+    assert_int_equal(link("a", "b"), 0);
+    assert_false(file_was_written("a", &then, true));
+    assert_false(file_was_written("b", &then, false));
+}
+
+static void a_file_that_was_written_or_replaced_is_noticed(void **state)
+{
+    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+                                 { .tv_sec = 1000000000, .tv_nsec = 7 } };
+    struct file_stamp then;
+
+    put("a", "text");
+    assert_int_equal(utimensat(AT_FDCWD, "a", times, 0), 0);
+    then = file_stamp("a");
+    assert_int_equal(then.written, 1000000000000000007);
+    times[1].tv_nsec = 8;
+    assert_int_equal(utimensat(AT_FDCWD, "a", times, 0), 0);
+    assert_true(file_was_written("a", &then, true));
+    assert_true(file_was_written("a", &then, false));
+    put("b", "text");
+    times[1].tv_nsec = 7;
+    assert_int_equal(utimensat(AT_FDCWD, "b", times, 0), 0);
+    assert_int_equal(rename("b", "a"), 0);
+    assert_true(file_was_written("a", &then, true));
+}
+
+static void what_is_not_known_was_not_written(void **state)
+{
+    struct file_stamp never = { 0 }, then;
+
+    put("a", "text");
+    then = file_stamp("a");
+    assert_false(file_was_written("a", &never, true));
+    assert_int_equal(unlink("a"), 0);
+    assert_int_equal(file_stamp("a").ino, 0);
+    assert_false(file_was_written("a", &then, true));
+}
+
+/* There is no such device, and so nobody has written to it. */
+static void a_block_device_made_anew_is_asked_since_then(void **state)
+{
+    struct file_stamp then = { .ino = makedev(4000, 1), .written = 8 };
+
+    assert_true(file_was_written("block:4000:1", &then, true));
+    assert_false(file_was_written("block:4000:1", &then, false));
+    assert_false(file_was_written("block:4000:2", &then, true));
+}
+
 /* ---- which file it is ---- */
 
 static struct file_id id_of(const char *path)
@@ -266,6 +324,10 @@ static void one_process_can_be_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_file_that_is_only_read_was_not_written),
+        TEST(a_file_that_was_written_or_replaced_is_noticed),
+        TEST(what_is_not_known_was_not_written),
+        TEST(a_block_device_made_anew_is_asked_since_then),
         TEST(two_names_of_one_file_have_one_id),
         TEST(two_files_have_two_ids),
         TEST(a_block_device_is_known_by_its_number),

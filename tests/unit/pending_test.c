@@ -42,6 +42,8 @@ static void assert_same_disk(const struct pending *a, const struct pending *b,
     assert_int_equal(a->disks[i].spec.method, b->disks[i].spec.method);
     assert_true(file_id_equal(&a->disks[i].id, &b->disks[i].id));
     assert_true(file_id_equal(&a->disks[i].made, &b->disks[i].made));
+    assert_int_equal(a->disks[i].left.ino, b->disks[i].left.ino);
+    assert_int_equal(a->disks[i].left.written, b->disks[i].left.written);
     assert_same_string(a->disks[i].node, b->disks[i].node);
 }
 

@@ -74,6 +74,8 @@ static inline void make(struct pending *p)
                               .source = xstrdup("/img/a,b.qcow2") };
     p->disks[0].id = (struct file_id){ .dev = 0xfd00, .ino = UINT64_MAX };
     p->disks[0].node = xstrdup("xvda-qcow2");
+    p->disks[0].left =
+        (struct file_stamp){ .ino = 17, .written = 1795323060123456789 };
     p->disks[1].spec = (struct xlsnap_disk){ .vdev = xstrdup("xvdb"),
                                              .method = XLSNAP_METHOD_OVERLAY,
                                              .format = xstrdup("qcow2"),

@@ -103,11 +103,15 @@ assert_undone()
     program lvcreate <<'END'
 case "$*" in
 *root-b-new*--test* | *--test*) exec /sbin/lvcreate "$@" ;;
-*root-b-new*) exec timeout -s KILL 0.6 /sbin/lvcreate "$@" ;;
+*root-b-new*)
+    touch /tmp/lvcreate-works
+    exec timeout -s KILL 0.6 /sbin/lvcreate "$@"
+    ;;
 esac
 exec /sbin/lvcreate "$@"
 END
     snap_with_fakes create "$guest" name=new
+    rm /tmp/lvcreate-works
     assert_says "disk 'xvdb': 'lvcreate'"
     assert_undone
 }
@@ -266,7 +270,7 @@ END
 }
 
 # bats test_tags=long
-@test "a thin volume that was written to after a revert that died is taken back again" {
+@test "a volume that was written to after a revert that died is not taken back again unasked" {
     run env XLSNAP_FAULT=disk-revert:kill-after "$faulty" revert "$guest" name=gold
     assert_status 5
     lv lvchange -qq -ay "$vg/root-b"
@@ -274,6 +278,11 @@ END
         conv=notrunc status=none
     labguest mark "$guest"
     snap recover "$guest"
+    assert_status 4
+    assert_says "disk 'xvdb': '/dev/$vg/root-b' was written to since"
+    snap recover --abandon "$guest"
+    assert_status 0
+    snap revert "$guest" name=gold
     assert_status 0
     assert_back_at_gold
     assert_as_gold
@@ -286,6 +295,9 @@ END
     assert_status 5
     dd if="/dev/$vg/root-a-gold" of="/dev/$vg/root-a" bs=1M count=25 \
         oflag=direct conv=notrunc status=none
+    # While a disk is being taken back, it is not known how it is left.
+    jq -c '.disks[].left_ino = 0' "$pending"/*.json >"$BATS_TEST_TMPDIR/record"
+    cp "$BATS_TEST_TMPDIR/record" "$(echo "$pending"/*.json)"
     snap recover
     assert_status 0
     assert_back_at_gold

@@ -30,8 +30,8 @@ setup()
     sweep revert kill-after after
 }
 
-@test "a guest started by an admin after a killed revert is not touched" {
-    local id
+@test "a guest started by an admin after a killed revert is not touched, nor what it wrote" {
+    local id number
 
     fault domain-destroy:kill-after revert "$guest" name=gold
     assert_status 5
@@ -45,9 +45,17 @@ setup()
     snap create "$guest" name=try
     assert_status 4
     assert_says "an earlier revert of domain '$guest' was not finished"
+    number=$(newest)
+    guest_end
+    snap recover "$guest"
+    assert_status 4
+    assert_says "was written to since the revert to 'gold' was cut off"
+    guest_is_gone
     snap recover --abandon "$guest"
     assert_status 0
-    assert_sound
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back "$number"
     assert_gold_only
 }
 
