@@ -118,10 +118,43 @@ static int create_save_failed(struct op *op, struct xlsnap_error *err)
     return -err->code;
 }
 
+/* The checks may have taken a while: it may have been paused, or asked to shut
+ * down, or somebody else is saving it. */
+static int create_check_still(struct op *op, struct xlsnap_error *err)
+{
+    int rc;
+
+    if (domain_refresh(op->xs, &op->dom) != DOMAIN_THERE)
+        return xlsnap_fail(err, XLSNAP_FAILED, "domain '%s' has just ended",
+                           op->dom.name);
+    rc = domain_check_create(op->xs, &op->dom, op->force, err);
+    if (rc)
+        err->code = XLSNAP_FAILED; /* no longer untouched */
+    return rc ? -err->code : 0;
+}
+
+/* A device that came or went is in memory, but neither in the configuration nor
+ * among the disks of the snapshot; or the other way round. */
+static int create_check_devices(const struct op *op, struct xlsnap_error *err)
+{
+    cleanup_free char *now = domain_devices(op->dom.domid);
+
+    if (op->devices && now && !strcmp(op->devices, now))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_FAILED,
+                       "a device of domain '%s' was attached or detached "
+                       "meanwhile (it had %s, and has %s)",
+                       op->dom.name, op->devices ? op->devices : "?",
+                       now ? now : "?");
+}
+
 static int create_memory_save(struct op *op, struct disk_group *group,
                               struct xlsnap_error *err)
 {
-    int rc = memory_writer_start(op->pending.memory_tmp, op->dom.config_json,
+    int rc = create_check_still(op, err);
+
+    if (!rc)
+        rc = memory_writer_start(op->pending.memory_tmp, op->dom.config_json,
                                  &op->writer, err);
 
     /* The record learns which file is ours before anything depends on it. */
@@ -144,6 +177,8 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     op->snap.creation_time = time(NULL); /* the instant, not the request */
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
+    if (!rc)
+        rc = create_check_devices(op, err);
     return rc ? create_save_failed(op, err) : 0;
 }
 
@@ -287,17 +322,18 @@ static disk_fn *driver_create(const struct disk_driver *driver)
 static int create_disk_remove(struct op *op, struct disk_group *group,
                               struct xlsnap_error *err)
 {
-    int rc;
+    const struct pending *p = &op->pending;
+    int rc = 0;
 
     if (!group->touched)
         return 0;
     flusher_reap(op->flusher);
     op->flusher = 0;
     /* It may have rebooted, or be gone, since it was found. */
-    if (domain_refresh(op->xs, &op->dom) == DOMAIN_GONE &&
-        !domain_find_uuid(op->xs, op->pending.uuid, &op->dom))
-        op->dom.domid = DOMAIN_NONE;
-    rc = disks_before_remove(op, err);
+    if (domain_refresh(op->xs, &op->dom) == DOMAIN_GONE)
+        rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
+    if (!rc)
+        rc = disks_before_remove(op, err);
     return rc ? rc : group->driver->remove(op, group, err);
 }
 

@@ -111,6 +111,11 @@ static int disks_check_processes(struct op *op, pid_t except, bool own,
     return 0;
 }
 
+int disks_check_closed(struct op *op, struct xlsnap_error *err)
+{
+    return disks_check_processes(op, 0, false, err);
+}
+
 /* Is it the file behind this loop device ("loop3")?  May that be written to?
  */
 static bool loop_has(const char *name, const struct file_id *id,
@@ -365,12 +370,23 @@ static bool disks_served(const struct op *op)
 
 int disks_before_remove(struct op *op, struct xlsnap_error *err)
 {
+    int64_t deadline = now_ms() + UNUSED_TIMEOUT_MS;
     uint32_t domid = op->dom.domid;
+    bool starting = false;
 
     if (domid == DOMAIN_NONE)
         return disks_wait_unused(op, NULL, err);
+    while (!disks_served(op) &&
+           (starting = domain_is_starting(op->xs, &op->dom)) &&
+           now_ms() < deadline)
+        usleep(50000);
     if (disks_served(op))
         return disks_check_writers(op, err);
+    if (starting)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "domain '%s' is just being started, or has been "
+                           "left paused at its start",
+                           op->dom.name);
     op->dom.domid = DOMAIN_NONE;
     return disks_wait_unused(op, &domid, err);
 }

@@ -72,6 +72,35 @@ char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
     return value;
 }
 
+char *domain_devices(uint32_t domid)
+{
+    cleanup_free char *top = xasprintf("/libxl/%" PRIu32 "/device", domid);
+    struct xs_handle *xsh = xs_open(0);
+    cleanup_free char **types = NULL;
+    unsigned int n_types = 0, n_ids;
+    char *text = NULL;
+
+    if (xsh)
+        types = xs_directory(xsh, XBT_NULL, top, &n_types);
+    if (types)
+        text = xstrdup("");
+    for (unsigned int i = 0; types && i < n_types; i++) {
+        cleanup_free char *dir = xasprintf("%s/%s", top, types[i]);
+        cleanup_free char **ids = xs_directory(xsh, XBT_NULL, dir, &n_ids);
+
+        for (unsigned int j = 0; ids && j < n_ids; j++) {
+            char *longer = xasprintf("%s%s%s/%s", text, *text ? " " : "",
+                                     types[i], ids[j]);
+
+            free(text);
+            text = longer;
+        }
+    }
+    if (xsh)
+        xs_close(xsh);
+    return text;
+}
+
 bool domain_withdraw_suspend(uint32_t domid)
 {
     cleanup_free char *path =
@@ -99,11 +128,16 @@ bool domain_withdraw_suspend(uint32_t domid)
     return withdrawn;
 }
 
+static pid_t domain_qemu(uint32_t domid)
+{
+    cleanup_free char *pid = domain_xs_read(domid, "image/device-model-pid");
+
+    return pid ? (pid_t)strtol(pid, NULL, 10) : 0;
+}
+
 static void domain_fill(struct xlsnap *xs, struct domain *dom,
                         const libxl_dominfo *info)
 {
-    cleanup_free char *pid = NULL;
-
     domain_clear(dom);
     libxl_dominfo_copy(xs->ctx, &dom->info, info);
     dom->domid = info->domid;
@@ -112,8 +146,7 @@ static void domain_fill(struct xlsnap *xs, struct domain *dom,
         dom->name = xasprintf("(domid %" PRIu32 ")", info->domid);
     snprintf(dom->uuid, sizeof(dom->uuid), LIBXL_UUID_FMT,
              LIBXL_UUID_BYTES(info->uuid));
-    pid = domain_xs_read(dom->domid, "image/device-model-pid");
-    dom->qemu_pid = pid ? (pid_t)strtol(pid, NULL, 10) : 0;
+    dom->qemu_pid = domain_qemu(dom->domid);
 }
 
 enum domain_match { MATCH_NAME, MATCH_DOMID, MATCH_UUID };
@@ -140,18 +173,24 @@ static bool domain_matches(struct xlsnap *xs, const libxl_dominfo *info,
     return false;
 }
 
+/*
+ * Of several the one that has not ended: on_crash=rename-restart and the like
+ * leave a domain behind that has the uuid of the new one
+ * (libxl_domain_preserve changes it in libxl's records, not in Xen's).
+ */
 static bool domain_search(struct xlsnap *xs, enum domain_match how,
                           const char *which, struct domain *dom)
 {
     int n = 0;
     libxl_dominfo *list = libxl_list_domain(xs->ctx, &n);
-    bool found = false;
+    const libxl_dominfo *found = NULL;
 
-    for (int i = 0; list && i < n && !found; i++) {
-        found = domain_matches(xs, &list[i], how, which);
-        if (found)
-            domain_fill(xs, dom, &list[i]);
-    }
+    for (int i = 0; list && i < n; i++)
+        if (domain_matches(xs, &list[i], how, which) &&
+            (!found || (found->shutdown && !list[i].shutdown)))
+            found = &list[i];
+    if (found)
+        domain_fill(xs, dom, found);
     if (list)
         libxl_dominfo_list_free(list, n);
     return found;
@@ -201,6 +240,14 @@ enum domain_presence domain_refresh(struct xlsnap *xs, struct domain *dom)
     }
     libxl_dominfo_dispose(&info);
     return found;
+}
+
+bool domain_is_starting(struct xlsnap *xs, struct domain *dom)
+{
+    if (domain_refresh(xs, dom) != DOMAIN_THERE)
+        return false;
+    dom->qemu_pid = domain_qemu(dom->domid);
+    return dom->info.paused && !dom->info.cpu_time;
 }
 
 bool domain_is_suspended(const struct domain *dom)
@@ -375,6 +422,8 @@ static const char *domain_owner_refusal(struct xlsnap *xs,
     if (name_ends(dom->name, "--incoming") ||
         name_ends(dom->name, "--migratedaway"))
         return "it is being migrated";
+    if (domain_save_helper(dom->domid))
+        return "it is just being saved ('xl save', 'xl migrate')";
     if (!force && domain_is_libvirts(xs, dom->domid))
         return "it belongs to libvirt, which would not know of the snapshot";
     return NULL;

@@ -81,6 +81,11 @@ int domain_check_live(struct xlsnap *xs, const struct domain *dom,
 int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
                          struct xlsnap_error *err);
 
+/*
+ * Is it being started: has it never run yet?  Its QEMU may come any moment:
+ * dom->qemu_pid is read again.
+ */
+bool domain_is_starting(struct xlsnap *xs, struct domain *dom);
 /* Is it shut down with reason "suspend"? */
 bool domain_is_suspended(const struct domain *dom);
 
@@ -94,6 +99,11 @@ char *domain_xs_read(uint32_t domid, const char *path);
  */
 char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
                                const char *vdev, const char *key);
+/*
+ * "vbd/51712 vif/0", in libxl's order (/libxl/DOMID/device in xenstore): which
+ * devices the domain has.  NULL if xenstore does not answer; to be freed.
+ */
+char *domain_devices(uint32_t domid);
 /*
  * Takes back a request to suspend that the guest has not seen yet
  * (control/shutdown holding "suspend", emptied in a transaction as libxl's own

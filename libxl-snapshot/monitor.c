@@ -19,6 +19,7 @@
 #define OLD_EXIT_MS 10000 /* it goes within moments, if it goes at all */
 #define READY_TIMEOUT_MS 30000
 #define LOG_MAX (32 << 20) /* bytes of a log that are searched */
+#define RESTART_MS 15000   /* it waits 2 s between destroy and create */
 
 /* Is this the program of the process? */
 static bool monitor_runs(const char *pid, const char *program)
@@ -116,6 +117,27 @@ pid_t monitor_find_name(const char *name)
     cleanup_free char *subject = xasprintf("domain %s (domid ", name);
 
     return monitor_search(subject);
+}
+
+int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
+                         struct domain *dom, struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + RESTART_MS;
+    pid_t monitor;
+
+    do {
+        if (domain_find_uuid(xs, uuid, dom) || domain_find_name(xs, name, dom))
+            return 0;
+        monitor = monitor_find_name(name);
+        if (monitor)
+            usleep(100000);
+    } while (monitor && now_ms() < deadline);
+    dom->domid = DOMAIN_NONE;
+    return monitor ? xlsnap_fail(err, XLSNAP_REFUSED,
+                                 "domain '%s' does not run, but its monitor "
+                                 "(pid %d) does, and may be about to start it",
+                                 name, (int)monitor)
+                   : 0;
 }
 
 static void __attribute__((noreturn))

@@ -25,6 +25,14 @@ pid_t monitor_find(uint32_t domid);
  */
 pid_t monitor_find_name(const char *name);
 /*
+ * The domain of that uuid, or of that name; dom->domid is DOMAIN_NONE if none
+ * runs.  Waits while there is a monitor but no domain, which means a reboot: its
+ * disks are about to be opened again, whoever has them now.  -XLSNAP_REFUSED if
+ * that does not end.
+ */
+int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
+                         struct domain *dom, struct xlsnap_error *err);
+/*
  * After a resume: if monitor `old` (0: unknown) has ended, or ends now because
  * it saw the suspend, starts ours; one that lives on is left to do its work.
  */

@@ -32,6 +32,7 @@ void op_clear(struct op *op)
     pending_clear(&op->pending);
     memory_image_close(&op->image);
     free(op->config_path);
+    free(op->devices);
     lock_release(op->locks);
 }
 

@@ -30,6 +30,7 @@ struct op {
 
     /* create */
     bool live;
+    char *devices; /* domain_devices() before its configuration was read */
     struct memory_writer *writer;
     struct memory_written written;
     pid_t flusher;   /* of a live save; 0: none */

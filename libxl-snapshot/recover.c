@@ -178,6 +178,16 @@ static int recover_unlink_memory(const struct pending *p,
     return rc;
 }
 
+/* Of file_write_durable; an operation's own have its token there, and may be a
+ * guest's disk. */
+static bool is_temporary(const char *name)
+{
+    static const char form[] = ".xl-snapshot.XXXXXX";
+
+    return strlen(name) == strlen(form) &&
+           !strncmp(name, form, strcspn(form, "X"));
+}
+
 /* The directories we made, with what a killed write may have left there. */
 static void recover_remove_directory(const struct pending *p)
 {
@@ -190,7 +200,7 @@ static void recover_remove_directory(const struct pending *p)
     *strrchr(dir, '/') = 0;
     stream = opendir(dir);
     while (stream && (e = readdir(stream)))
-        if (!strncmp(e->d_name, ".xl-snapshot.", 13))
+        if (is_temporary(e->d_name))
             unlinkat(dirfd(stream), e->d_name, 0);
     if (stream)
         closedir(stream);
@@ -208,8 +218,11 @@ static int recover_guard(struct op *op, struct xlsnap_error *err)
 
 static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 {
+    const struct pending *p = &op->pending;
     int rc = op_lock_disks(op, err);
 
+    if (!rc && op->dom.domid == DOMAIN_NONE)
+        rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
     if (!rc)
         rc = disks_before_remove(op, err);
     if (!rc)

@@ -13,8 +13,6 @@
 #include "paths.h"
 #include "util.h"
 
-#define RESTART_MS 15000 /* a monitor waits 2 s between destroy and create */
-
 /* ---- proof ---- */
 
 static int revert_check_complete(const struct xlsnap_snapshot *s,
@@ -157,6 +155,11 @@ static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
             op->force ? NULL : op->snap.memory_digest, err);
     if (rc)
         return rc;
+    if (strcmp(op->image.digest, op->snap.memory_digest))
+        handle_log(op->xs, XTL_WARN,
+                   "memory image '%s' has the digest %s, but snapshot.cfg says "
+                   "%s; it is used all the same (--force)",
+                   op->snap.memory, op->image.digest, op->snap.memory_digest);
     revert_tell_version(op);
     libxl_domain_config_init(&config);
     rc = revert_check_config(op, &config, err);
@@ -241,29 +244,12 @@ static int revert_check_namesake(struct op *op, struct xlsnap_error *err)
 static int revert_find(struct op *op, struct xlsnap_error *err)
 {
     const struct xlsnap_snapshot *s = &op->snap;
-    int64_t deadline = now_ms() + RESTART_MS;
-    pid_t monitor;
+    int rc = monitor_await_domain(op->xs, s->uuid, s->domain, &op->dom, err);
 
-    /*
-     * No domain but a monitor: the guest is rebooting, and the images are
-     * about to be opened; or it was destroyed, and the monitor about to end.
-     */
-    do {
-        if (domain_find_uuid(op->xs, s->uuid, &op->dom))
-            return 0;
-        if (domain_find_name(op->xs, s->domain, &op->dom))
-            return revert_check_namesake(op, err);
-        monitor = monitor_find_name(s->domain);
-        if (monitor)
-            usleep(100000);
-    } while (monitor && now_ms() < deadline);
-    op->dom.domid = DOMAIN_NONE;
-    if (monitor)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "domain '%s' does not run, but its monitor (pid "
-                           "%d) does, and may be about to start it",
-                           s->domain, (int)monitor);
-    return 0;
+    if (rc || op->dom.domid == DOMAIN_NONE ||
+        !strcasecmp(op->dom.uuid, s->uuid))
+        return rc;
+    return revert_check_namesake(op, err);
 }
 
 /* A disk attached since would be lost, one detached would come back. */
@@ -304,8 +290,15 @@ static int revert_check_running(struct op *op, struct xlsnap_error *err)
     int rc;
 
     if (op->dom.domid == DOMAIN_NONE)
-        return 0;
+        return op->force ? 0 : disks_check_no_base(op, err);
     rc = domain_check_destroy(op->xs, &op->dom, err);
+    /* Somebody wants to look at it: rename-restart. */
+    if (!rc && op->dom.info.shutdown && strcmp(op->dom.name, op->snap.domain))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "domain '%s', which has the snapshot's uuid, has "
+                         "ended and was kept under that name; destroy it "
+                         "first ('xl destroy')",
+                         op->dom.name);
     if (!rc && !op->dom.have_config)
         rc = domain_load_config(op->xs, &op->dom, err);
     if (!rc && !op->force)

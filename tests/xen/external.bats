@@ -121,6 +121,66 @@ assert_refused()
     assert_scanned
 }
 
+# Of one that runs its configuration tells on which file it is.
+@test "a later snapshot has put an overlay on the disk of a domain that does not run" {
+    local sum
+
+    snapshot later "disks=[ 'vdev=xvda,snapshot=overlay,target=$disk_dir/far.ovl',
+        'vdev=xvdb,snapshot=internal' ]" -f
+    guest_end
+    sum=$(sha256sum "$disk_dir"/*)
+    snap revert "$guest" name=gold
+    assert_status 4
+    assert_says "disk 'xvda': '$disk_a' is what '$disk_dir/far.ovl' was put upon"
+    assert_nothing_pending
+    [ "$(sha256sum "$disk_dir"/*)" = "$sum" ]
+    snap revert -f "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    assert_scanned
+    # What carries the tag of "later" is kept.
+    rm -r "$disk_dir"/b.qcow2-discarded-* "$disk_dir/far.ovl" \
+        "$snapshots/$guest/later"
+}
+
+@test "recover while the guest reboots: before its disks are opened again, or after" {
+    local id
+
+    run env XLSNAP_FAULT=durable:kill-after "$faulty" create "$guest" \
+        name=try --external
+    assert_status 5
+    until_true 60 no_guard
+    id=$(domid)
+    labguest tell "$guest" reboot
+    until_true 60 guest_is_gone
+    snap recover "$guest"
+    assert_status 0
+    labguest ready "$guest" 180
+    [ "$(domid)" != "$id" ]
+    assert_no_trace try
+    assert_scanned
+    assert_chain "$disk_a" "a.qcow2 a-gold.qcow2"
+    reboots
+}
+
+@test "a disk that is attached meanwhile: it fails, and all is undone" {
+    labguest disk "$disk_dir/c.qcow2"
+    program qemu-img <<END
+if [ "\$1" = create ] && mkdir "$BATS_TEST_TMPDIR/done" 2>/dev/null; then
+    xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$disk_dir/c.qcow2" >&2
+fi
+exec /usr/bin/qemu-img "\$@"
+END
+    snap_with_fakes create "$guest" name=try --external
+    assert_status 1
+    assert_says "a device of domain '$guest' was attached or detached meanwhile"
+    assert_sound
+    assert_no_trace try
+    assert_monitored
+    xl block-detach "$guest" xvdc
+    rm "$disk_dir/c.qcow2"
+}
+
 @test "revert when the domain is not running" {
     reverts_when_not_running
     assert_scanned
@@ -137,12 +197,16 @@ assert_refused()
     done
     assert_sound
     [ "$(chain "$disk_a" | wc -w)" = 12 ]
-    for i in 3 10; do
-        snap revert "$guest" "name=s$i"
-        assert_status 0
-        eval "assert_back_at \$n$i"
-        assert_scanned
-    done
+    go_on "$n10"
+    snap revert "$guest" name=s3
+    assert_status 0
+    assert_back_at "$n3" "$n2"
+    assert_scanned
+    snap revert "$guest" name=s10
+    assert_status 0
+    assert_back_at "$n10" "$n9"
+    assert_scanned
+    [ "$(chain "$disk_a" | wc -w)" = 12 ]
     snap revert "$guest" name=gold
     assert_status 0
     rm -r "${snapshots:?}/$guest"/s* "$disk_dir"/*-s[0-9]*
@@ -347,7 +411,10 @@ $context"
     until_true 20 eval "! find /proc/$qemu/fd -lname '*/spare*' | grep -q ." ||
         fail "QEMU holds files of the detached disk: $(ls -l "/proc/$qemu/fd")"
     xl block-attach "$guest" "format=qcow2,vdev=xvdc,access=rw,target=$extra"
+    assert_names_served
     snapshot attached3 --external
+    assert_chain "$extra" "spare.qcow2 spare-attached3.qcow2 \
+spare-attached2.qcow2 spare-attached.qcow2"
     xl block-detach "$guest" xvdc
     assert_sound
 }

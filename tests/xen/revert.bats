@@ -178,6 +178,30 @@ EOF
     flock -n "$BATS_TEST_TMPDIR/lock" true
 }
 
+@test "while it is being saved by somebody else, it is refused" {
+    local save helper
+
+    xl save -c "$guest" "$BATS_TEST_TMPDIR/save" 3>&- &
+    save=$!
+    until_true 60 pgrep -f "libxl-save-helper --save-domain"
+    helper=$(pgrep -f "libxl-save-helper --save-domain")
+    kill -STOP "$helper"
+    snap create "$guest" name=try
+    assert_status 4
+    assert_says "cannot snapshot domain '$guest': it is just being saved"
+    snap revert "$guest" name=gold
+    assert_status 4
+    assert_says "cannot revert domain '$guest': it is just being saved"
+    kill -CONT "$helper"
+    wait "$save"
+    rm "$BATS_TEST_TMPDIR/save"
+    assert_sound
+    assert_nothing_pending
+    # xl's monitor has seen it suspend, and gone.
+    guest_end
+    labguest start "$guest"
+}
+
 @test "a domain that its monitor is about to deal with is refused" {
     local monitor
 
