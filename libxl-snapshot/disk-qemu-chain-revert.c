@@ -128,6 +128,9 @@ int chain_revert(struct op *op, struct disk *disk, struct xlsnap_error *err)
         rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "'%s'", disk->source);
     if (!rc)
         rc = chain_keep(op, disk, err);
+    /* A qemu-img of a run that was cut off may have that file open still. */
+    if (!rc)
+        rc = file_unlink(tmp, err);
     if (!rc)
         rc = chain_make_overlay(disk, tmp, frozen, like, err);
     if (!rc && rename(tmp, disk->path))

@@ -28,6 +28,10 @@ static int external_rescue_names(struct op *op, struct disk *disk,
                                  "cannot link '%s' to '%s'", disk->target,
                                  disk->path);
     }
+    /* A merge that failed after it had exchanged the names. */
+    if (chain_name_is(disk->path, &disk->id) &&
+        chain_name_is(disk->target, &disk->made))
+        return chain_exchange_names(disk, err);
     if (chain_name_is(disk->path, &disk->made) ||
         !chain_name_is(tmp, &disk->made))
         return 0;
@@ -47,7 +51,7 @@ static int external_rescue_names(struct op *op, struct disk *disk,
 int chain_external_rescue(struct op *op, struct disk *disk,
                           struct xlsnap_error *err)
 {
-    int rc = chain_commit_end(op, disk, err);
+    int rc = op->transacted ? chain_commit_end(op, disk, err) : 0;
 
     if (external_rescue_names(op, disk, err) ||
         file_fsync_dir_of(disk->path, err))
@@ -58,7 +62,7 @@ int chain_external_rescue(struct op *op, struct disk *disk,
 int chain_overlay_rescue(struct op *op, struct disk *disk,
                          struct xlsnap_error *err)
 {
-    int rc = chain_commit_end(op, disk, err);
+    int rc = op->transacted ? chain_commit_end(op, disk, err) : 0;
     bool switched = chain_switched(op, disk);
 
     /* A namesake that somebody has started has disks of its own. */
@@ -252,6 +256,9 @@ int chain_external_remove_offline(struct op *op, struct disk *disk,
         rc = chain_commit_offline(disk, overlay, err);
     if (!rc)
         rc = qemu_img_sync(disk->target, err);
+    /* Whoever has started the domain meanwhile writes to the overlay. */
+    if (!rc)
+        rc = disks_check_closed(op, err);
     if (!rc && rename(disk->target, disk->path))
         rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                "cannot rename '%s' to '%s'", disk->target,

@@ -185,14 +185,13 @@ static int commit_start(struct op *op, const struct disk *disk,
                        QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
 }
 
-/* TARGET and the disk's path change places: both files keep a name, so that
- * QEMU may yet refuse. */
-static int commit_exchange(const struct disk *disk, struct xlsnap_error *err)
+int chain_exchange_names(const struct disk *disk, struct xlsnap_error *err)
 {
     int rc = renameat2(AT_FDCWD, disk->target, AT_FDCWD, disk->path,
                        RENAME_EXCHANGE);
 
-    if (rc && (errno == EINVAL || errno == ENOSYS)) /* NFS, say */
+    if (rc && (errno == EINVAL || errno == ENOSYS) &&
+        chain_name_is(disk->target, &disk->id))
         rc = rename(disk->target, disk->path);
     if (rc)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
@@ -215,8 +214,14 @@ static int commit_names(struct op *op, struct disk *disk,
 {
     int rc;
 
+    if (chain_is_external(disk) && !(chain_name_is(disk->path, &disk->made) &&
+                                     chain_name_is(disk->target, &disk->id)))
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "disk '%s': '%s' and '%s' are not the overlay and "
+                           "what is below it",
+                           disk->vdev, disk->path, disk->target);
     if (chain_is_external(disk))
-        return commit_exchange(disk, err);
+        return chain_exchange_names(disk, err);
     rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
                            disk->format, err);
     return rc ? rc : chain_note_merged(op, disk, true, err);
@@ -238,7 +243,7 @@ static int commit_names_back(struct op *op, struct disk *disk,
     if (chain_is_external(disk))
         return chain_name_is(disk->path, &disk->id) &&
                        chain_name_is(disk->target, &disk->made)
-                   ? commit_exchange(disk, err)
+                   ? chain_exchange_names(disk, err)
                    : 0;
     /* Both, whatever becomes of the other. */
     rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,

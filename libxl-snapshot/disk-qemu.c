@@ -213,7 +213,7 @@ static int qemu_rescue(struct op *op, struct disk_group *group,
     if (!qemu_needs_rescue(group) || op->dom.domid == DOMAIN_NONE ||
         op->dom.qemu_pid <= 0)
         return 0;
-    rc = qemu_wait_idle(op, err);
+    rc = op->transacted ? qemu_wait_idle(op, err) : 0;
     /* It may switch yet, and must not find the disk's name then; of an overlay
      * libxl's configuration is right in any case.  Recover looks again. */
     if (rc && !kill(op->dom.qemu_pid, 0))

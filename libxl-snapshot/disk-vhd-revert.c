@@ -103,7 +103,7 @@ static int revert_disk(struct op *op, struct disk *disk,
     cleanup_free char *tmp = disk_temporary(op, disk);
     const char *like = vhd_name_exists(disk->path) ? disk->path : disk->target;
     const char *arguments[] = { tmp, NULL };
-    int rc = tapdisk_wait_tools(arguments, err);
+    int rc = tapdisk_wait_tools(arguments, LEFT_BEHIND_MS, err);
 
     if (!rc)
         rc = file_unlink(tmp, err); /* of a run that was cut off */

@@ -14,6 +14,7 @@
 
 #define COALESCE_LIVE_MS 600000 /* the guest's requests wait meanwhile */
 #define COALESCE_MS 21600000
+#define LEFT_BEHIND_LIVE_MS 60000 /* the guest may stand still meanwhile */
 
 static bool is_switched(const struct disk *disk)
 {
@@ -23,7 +24,8 @@ static bool is_switched(const struct disk *disk)
 /* ---- folding the child back ---- */
 
 /* P, the child, goes into TARGET, which gets the name P.  Nobody has it open. */
-static int fold(struct disk *disk, int timeout_ms, struct xlsnap_error *err)
+static int fold(struct op *op, struct disk *disk, int timeout_ms,
+                struct xlsnap_error *err)
 {
     int rc = 0;
 
@@ -37,6 +39,9 @@ static int fold(struct disk *disk, int timeout_ms, struct xlsnap_error *err)
         rc = vhd_coalesce(disk->path, timeout_ms, err);
     if (!rc)
         rc = vhd_sync(disk->target, err);
+    /* Whoever has started the domain meanwhile writes to the child. */
+    if (!rc && op->dom.domid == DOMAIN_NONE)
+        rc = disks_check_closed(op, err);
     return rc ? rc : vhd_rename(disk->target, disk->path, err);
 }
 
@@ -44,13 +49,13 @@ static int fold(struct disk *disk, int timeout_ms, struct xlsnap_error *err)
 
 /* Waits for what a killed run has started: it may be about to do something. */
 static int wait_left_behind(struct op *op, const struct disk *disk, pid_t pid,
-                            struct xlsnap_error *err)
+                            int timeout_ms, struct xlsnap_error *err)
 {
     cleanup_free char *tmp = disk_temporary(op, disk);
     cleanup_free char *tapdisk = xasprintf("%d", (int)pid);
     const char *arguments[] = { disk->path, tmp, pid ? tapdisk : NULL, NULL };
 
-    return tapdisk_wait_tools(arguments, err);
+    return tapdisk_wait_tools(arguments, timeout_ms, err);
 }
 
 /* The snapshot counts once its description is there. */
@@ -73,7 +78,7 @@ static int go_on_without_child(struct op *op, struct disk *disk,
     if (!is_switched(disk) || is_published(op))
         return -err->code;
     memset(err, 0, sizeof(*err));
-    if (!fold(disk, COALESCE_LIVE_MS, err) &&
+    if (!fold(op, disk, COALESCE_LIVE_MS, err) &&
         !tapdisk_unpause(t, disk->source, err))
         return 0;
     handle_log(op->xs, XTL_ERROR, "disk '%s': %s", disk->vdev, err->msg);
@@ -81,14 +86,14 @@ static int go_on_without_child(struct op *op, struct disk *disk,
     return -err->code;
 }
 
-static int rescue_disk(struct op *op, struct disk *disk,
+static int rescue_disk(struct op *op, struct disk *disk, int timeout_ms,
                        struct xlsnap_error *err)
 {
     struct tapdisk t;
     int rc = tapdisk_find(disk->source, &t, err);
 
     if (!rc)
-        rc = wait_left_behind(op, disk, t.pid, err);
+        rc = wait_left_behind(op, disk, t.pid, timeout_ms, err);
     if (!rc && t.pid)
         rc = tapdisk_find(disk->source, &t, err);
     if (rc || !t.pid)
@@ -114,7 +119,8 @@ int vhd_rescue(struct op *op, struct disk_group *group,
         return 0;
     for (size_t i = 0; i < group->n; i++) {
         memset(&one, 0, sizeof(one));
-        if (group->disks[i]->unknown || !rescue_disk(op, group->disks[i], &one))
+        if (group->disks[i]->unknown ||
+            !rescue_disk(op, group->disks[i], LEFT_BEHIND_LIVE_MS, &one))
             continue;
         xlsnap_prefix(&one, "disk '%s'", group->disks[i]->vdev);
         if (!rc)
@@ -154,9 +160,9 @@ static int fold_live(struct op *op, struct disk *disk, const struct tapdisk *t,
                          "says that it is paused",
                          (int)t->pid, disk->path);
     if (!rc)
-        rc = fold(disk, COALESCE_LIVE_MS, err);
+        rc = fold(op, disk, COALESCE_LIVE_MS, err);
     if (rc) {
-        if (rescue_disk(op, disk, &after))
+        if (rescue_disk(op, disk, LEFT_BEHIND_LIVE_MS, &after))
             handle_log(op->xs, XTL_ERROR, "disk '%s': %s", disk->vdev,
                        after.msg);
         return rc;
@@ -177,14 +183,14 @@ static int remove_disk(struct op *op, struct disk *disk,
     int rc = 0;
 
     if (op->dom.domid != DOMAIN_NONE)
-        rc = rescue_disk(op, disk, err);
+        rc = rescue_disk(op, disk, LEFT_BEHIND_MS, err);
     else
-        rc = wait_left_behind(op, disk, 0, err);
+        rc = wait_left_behind(op, disk, 0, LEFT_BEHIND_MS, err);
     if (!rc && is_switched(disk)) {
         rc = tapdisk_find(disk->source, &t, err);
         if (!rc)
             rc = t.pid ? fold_live(op, disk, &t, err)
-                       : fold(disk, COALESCE_MS, err);
+                       : fold(op, disk, COALESCE_MS, err);
     }
     return rc ? rc : unmake(op, disk, err);
 }

@@ -8,6 +8,7 @@
 
 /* Chains get slow, and XenServer ends them here, too. */
 #define VHD_DEPTH_MAX 30
+#define LEFT_BEHIND_MS 600000 /* for a program of a killed run to end */
 
 /* Is the file of that name this one? */
 bool vhd_name_is(const char *path, const struct file_id *id);

@@ -41,8 +41,8 @@ void guard_disarm(struct guard *guard);
  */
 void guard_stop(struct guard *guard);
 /*
- * An undo has failed: the guard shall look after the guest's disks when it is
- * stopped, as if we had died.  NULL is fine.
+ * A rescue or an undo has failed: the guard shall look after the guest and its
+ * disks when it is stopped, as if we had died.  NULL is fine.
  */
 void guard_forsake(struct guard *guard);
 #ifdef XLSNAP_FAULTS

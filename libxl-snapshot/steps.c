@@ -165,6 +165,7 @@ static bool steps_fail(struct op *op, struct steps *steps, size_t n,
     /* Recover needs the record: undo nothing when the guest does not run. */
     if (op->on_failure && op->on_failure(op, &err)) {
         handle_log(op->xs, XTL_ERROR, "%s", err.msg);
+        guard_forsake(op->guard);
         return false;
     }
     return !no_return && steps_undo(op, steps, n);

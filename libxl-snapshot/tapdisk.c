@@ -15,7 +15,6 @@
 #include "util.h"
 
 #define PREFIX "vhd:"
-#define QUIET_TIMEOUT_MS 600000 /* of a program left behind */
 #define CHECK_TIMEOUT_MS 300000
 #define ARGUMENTS_MAX 65536
 
@@ -329,9 +328,10 @@ static bool tools_run(const char *const wanted[])
     return found;
 }
 
-int tapdisk_wait_tools(const char *const arguments[], struct xlsnap_error *err)
+int tapdisk_wait_tools(const char *const arguments[], int timeout_ms,
+                       struct xlsnap_error *err)
 {
-    int64_t deadline = now_ms() + QUIET_TIMEOUT_MS;
+    int64_t deadline = now_ms() + timeout_ms;
 
     while (tools_run(arguments)) {
         if (now_ms() >= deadline)

@@ -52,9 +52,10 @@ int tapdisk_unpause(const struct tapdisk *tapdisk, const char *source,
 /*
  * A program that a killed run has left behind may be about to pause a tapdisk
  * or to write an image: waits until none is there that has one of these,
- * a NULL-terminated list, as an argument.
+ * a NULL-terminated list, as an argument; bounded.
  */
-int tapdisk_wait_tools(const char *const arguments[], struct xlsnap_error *err);
+int tapdisk_wait_tools(const char *const arguments[], int timeout_ms,
+                       struct xlsnap_error *err);
 
 /*
  * Is the image sound?  An image in use has no footer at its end: tapdisk
