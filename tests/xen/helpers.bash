@@ -401,13 +401,15 @@ go_on()
     labguest wait "$guest" $((${1-$gold_number} + 12)) 600 >/dev/null
 }
 
-# assert_back_at NUMBER: the last revert has taken the guest back to it; once.
+# assert_back_at NUMBER [EARLIER]: the last revert has taken the guest back to it,
+# and not to an EARLIER one; once.
 assert_back_at()
 {
     local low
 
     low=$(labguest lowest "$guest") || fail "no sign of life"
     [ "$low" -le $(($1 + 6)) ] || fail "number $low is not back at $1"
+    [ "$low" -ge "${2-0}" ] || fail "number $low is back beyond $1, at $2"
     labguest mark "$guest"
     assert_sound
 }

@@ -135,10 +135,12 @@ check_disks()
 dmsetup suspend $device
 exec sleep 300
 END
+    labguest mark "$guest"
     snap_with_fakes create "$guest" name=new
     assert_status 1
     assert_says "disk 'xvda': 'lvconvert' did not finish within 60 s"
     assert_sound
+    [ "$(labguest gap "$guest" susp)" -lt 80000 ]
     assert_nothing_pending
     assert_not_suspended
     [ "$(dmsetup table "$device")" = "$table" ]

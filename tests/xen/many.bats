@@ -21,10 +21,10 @@ teardown_file()
     for round in {1..20}; do
         snapshot "n$round"
         n=$(newest)
-        labguest wait "$guest" $((n + 10)) 60 >/dev/null
+        go_on "$n"
         snap revert "$guest" "name=n$round"
         assert_status 0
-        assert_sound
+        assert_back_at "$n"
         printf '# %s\n' "$round: $stderr" >&3
     done
     assert_scanned
@@ -34,10 +34,16 @@ teardown_file()
 }
 
 @test "back to the first of twenty snapshots, and to the last" {
+    local before
+
+    before=$(newest)
     snap revert "$guest" name=n1
     assert_status 0
+    labguest mark "$guest"
     assert_scanned
+    # From far below again up to where it was.
     snap revert "$guest" name=n20
     assert_status 0
+    [ "$(labguest lowest "$guest")" -gt $((before / 2)) ]
     assert_scanned
 }

@@ -157,12 +157,16 @@ assert_refused()
 }
 
 @test "shutdown, and xl create with the unchanged config: the right images" {
+    local number
+
+    number=$(newest)
     labguest tell "$guest" poweroff
     until_true 60 guest_is_gone
     [ -z "$(tap-ctl list)" ] || fail "a tapdisk is left: $(tap-ctl list)"
     vhd-util check -n "$disk_a" -p
     labguest start "$guest"
     assert_scanned
+    assert_not_back "$number"
     assert_served "$disk_a"
 }
 
