@@ -70,8 +70,10 @@ offset()
 # patch FILE N FROM [SKIP-BYTES [COUNT]]: overwrites (part of) record N.
 patch()
 {
-    dd if="$3" of="$1" bs=1 seek=$(($(offset "$2") + ${4:-0})) \
-        count="${5:-4096}" conv=notrunc status=none
+    # At one stroke: the oracle may be reading it.
+    dd if="$3" of="$1" bs="${5:-4096}" count=1 iflag=fullblock \
+        seek=$(($(offset "$2") + ${4:-0})) oflag=seek_bytes conv=notrunc \
+        status=none
 }
 
 # The whole record N of FILE, to stdout.

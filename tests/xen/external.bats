@@ -189,22 +189,22 @@ END
 
 # bats test_tags=long
 @test "ten snapshots in a chain, back to the third and the tenth" {
-    local i
+    local round n=() # not i: bats's run changes that one
 
-    for i in 1 2 3 4 5 6 7 8 9 10; do
-        snapshot "s$i" --external
-        eval "local n$i=\$(newest)"
+    for round in {1..10}; do
+        snapshot "s$round" --external
+        n[round]=$(newest)
     done
     assert_sound
     [ "$(chain "$disk_a" | wc -w)" = 12 ]
-    go_on "$n10"
+    go_on "${n[10]}"
     snap revert "$guest" name=s3
     assert_status 0
-    assert_back_at "$n3" "$n2"
+    assert_back_at "${n[3]}" "${n[2]}"
     assert_scanned
     snap revert "$guest" name=s10
     assert_status 0
-    assert_back_at "$n10" "$n9"
+    assert_back_at "${n[10]}" "${n[9]}"
     assert_scanned
     [ "$(chain "$disk_a" | wc -w)" = 12 ]
     snap revert "$guest" name=gold
