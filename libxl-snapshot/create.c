@@ -60,8 +60,9 @@ static int create_wake(struct op *op, struct xlsnap_error *err)
     int rc = 0;
 
     if (op->asked)
-        rc = domain_settle(op->xs, &op->dom, op->requested, DOMAIN_SETTLE_MS,
-                           err);
+        rc = domain_settle(op->xs, &op->dom, op->requested,
+                           op->late ? 0 : DOMAIN_SETTLE_MS, err);
+    op->late = rc && err->errnum == ETIMEDOUT;
     if (!rc && op->paused_now)
         rc = domain_unpause(op->xs, op->dom.domid, err);
     if (!rc) {
@@ -96,6 +97,15 @@ static int create_failed(struct op *op, struct xlsnap_error *err)
     if (disks_rescue(op, &rescue))
         handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
     rc = create_wake(op, err);
+    if (rc && op->late) {
+        handle_log(op->xs, XTL_WARN,
+                   "%s; for %d s a guard waits for that, to resume it (status "
+                   "3 until then)",
+                   err->msg, DOMAIN_GUARD_MS / 1000);
+        guard_late(op->guard);
+        memset(err, 0, sizeof(*err));
+        rc = 0;
+    }
     if (!rc)
         rc = create_monitor(op, NULL, err);
     if (!rc && rescue.code) {

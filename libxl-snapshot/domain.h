@@ -150,7 +150,8 @@ int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
  * A request to suspend that the guest has not seen is taken back; one it has
  * seen is waited for, at most timeout_ms, and the domain resumed.  A guest
  * acknowledges before it freezes its processes, which may take it 20 s and
- * more; when it has not suspended in time it still might: -XLSNAP_FAILED.
+ * more; when it has not suspended in time it still might: -XLSNAP_FAILED with
+ * errnum ETIMEDOUT.
  */
 #define DOMAIN_SETTLE_MS 60000 /* on top of the 60 s that libxl waited */
 #define DOMAIN_GUARD_MS 150000 /* nobody waits for a guard */

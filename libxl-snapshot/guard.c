@@ -22,6 +22,7 @@ enum guard_word {
     GUARD_ARMED = 'a',    /* tool: the guest may be suspended from now on */
     GUARD_PAUSING = 'p',  /* tool: and now it is paused, too, as was asked */
     GUARD_LOOKING = 'l',  /* tool: it is paused, and nothing but that */
+    GUARD_LATE = 't',     /* tool: I give up, but it may be suspended yet */
     GUARD_DISARMED = 'd', /* tool: the guest runs again */
     GUARD_FAREWELL = 'f', /* tool: all is well, go */
 };
@@ -122,6 +123,12 @@ int guard_looking(struct guard *g, struct xlsnap_error *err)
 void guard_pausing(struct guard *g)
 {
     guard_say(g, GUARD_PAUSING);
+}
+
+void guard_late(struct guard *g)
+{
+    if (g)
+        guard_say(g, GUARD_LATE);
 }
 
 void guard_disarm(struct guard *g)
@@ -260,15 +267,28 @@ static int guard_resume_unasked(struct xlsnap *xs, struct domain *dom)
     return -1;
 }
 
+static void guard_monitor(struct xlsnap *xs, struct domain *dom, bool monitor)
+{
+    struct xlsnap_error err = { 0 };
+
+    if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&
+        monitor_keep(xs, dom, 0, &err))
+        handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
+}
+
 /* The tool is gone: what it would have done for the guest.  Its disks first:
  * between a switch and its end their names are wrong. */
 static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
                      bool monitor, struct xs_handle *watch)
 {
     bool armed = last == GUARD_ARMED || last == GUARD_PAUSING;
-    struct xlsnap_error err = { 0 };
     int rc = 0;
 
+    if (last == GUARD_LATE) {
+        rc = guard_insist(xs, dom, guard_resume);
+        guard_monitor(xs, dom, monitor);
+        return rc;
+    }
     handle_log(xs, XTL_WARN,
                "guard: the work on domain '%s' was interrupted; run 'xl "
                "snapshot-recover %s'",
@@ -291,9 +311,7 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
      * sake. */
     if (armed)
         recover_rescue_domain(xs, dom->uuid);
-    if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&
-        monitor_keep(xs, dom, 0, &err))
-        handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
+    guard_monitor(xs, dom, monitor);
     return rc;
 }
 

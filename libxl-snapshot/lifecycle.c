@@ -334,10 +334,12 @@ int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
             return 0;
         sleep_ms(20);
     } while (now_ms() < deadline);
-    return xlsnap_fail(err, XLSNAP_FAILED,
-                       "the guest of domain '%s' has taken note of the request "
-                       "to suspend, and may still do so",
-                       dom->name);
+    xlsnap_fail(err, XLSNAP_FAILED,
+                "the guest of domain '%s' has taken note of the request to "
+                "suspend, and may still do so",
+                dom->name);
+    err->errnum = ETIMEDOUT;
+    return -err->code;
 }
 
 int domain_destroy(struct xlsnap *xs, struct domain *dom,

@@ -36,6 +36,7 @@ struct op {
     pid_t flusher;   /* of a live save; 0: none */
     pid_t monitor;   /* the domain's before the operation; 0: none */
     bool requested;  /* the guest was asked to suspend and may not run yet */
+    bool late;       /* it runs, but may suspend yet: nobody waits any longer */
     bool asked;      /* the save began; its monitor is still to be seen to */
     bool paused_now; /* we have paused it: a create as asked by ->paused */
     bool published;  /* snapshot.cfg is there, and ours */

@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Guests that do not suspend when they are asked to: they run on, and nothing is
+# left.
+#     xvda  qcow2
+#     xvdb  a thick logical volume
+# Takes long.
+
+load helpers
+load lvm
+
+setup_file()
+{
+    guest_none
+    vg_setup
+    lv_new thick b
+    labguest disk "$disk_dir/a.qcow2"
+    guest_on "$disk_dir/a.qcow2,qcow2,xvda,w" "/dev/$vg/b,raw,xvdb,w"
+}
+
+teardown_file()
+{
+    guest_end
+    vg_clear
+}
+
+assert_runs_on()
+{
+    assert_status 1
+    assert_says "the guest of domain '$guest' did not suspend in time"
+    assert_sound
+    assert_no_trace try
+    assert_monitored
+    [ "$(lvs_now | xargs)" = "b pool" ]
+}
+
+@test "it takes no note of the request, which is taken back" {
+    local node
+
+    node=/local/domain/$(domid)/control/shutdown
+    xenstore-chmod "$node" n0
+    snap create "$guest" name=try
+    xenstore-chmod "$node" n0 "b$(domid)"
+    assert_runs_on
+    no_guard
+    snapshot next
+    assert_scanned
+}
+
+# A process that waits for a disk cannot be frozen; Linux tries for 20 s.
+@test "it takes note of it, but cannot: a guard stays for a while" {
+    local device="${vg/-/--}-b"
+
+    dmsetup suspend --noflush --nolockfs "$device"
+    sleep 5
+    snap create -f "$guest" name=try "disks=['vdev=xvda', 'vdev=xvdb,snapshot=no']"
+    dmsetup resume "$device"
+    assert_runs_on
+    snap create "$guest" name=try
+    assert_status 3
+    until_true 200 no_guard
+    snapshot third
+    assert_scanned
+    reboots
+}
