@@ -155,10 +155,16 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
 
 /* ---- what a revert has left ---- */
 
+/* A revert gives a volume's name another device. */
+static const char *left_path(const struct disk *disk)
+{
+    return disk->id.block ? disk->source : disk->path;
+}
+
 /* A volume that is not active counts from when it is there again. */
 static struct file_stamp left_now(const struct disk *disk)
 {
-    struct file_stamp stamp = file_stamp(disk->path);
+    struct file_stamp stamp = file_stamp(left_path(disk));
 
     if (!stamp.ino && disk->id.block)
         stamp.ino = ~(ino_t)0 >> 1;
@@ -197,7 +203,8 @@ int disks_check_left(const struct op *op, struct xlsnap_error *err)
     bool same_boot = pending_same_boot(p);
 
     for (size_t i = 0; i < op->n_disks && i < p->n_disks; i++)
-        if (file_was_written(op->disks[i].path, &p->disks[i].left, same_boot))
+        if (file_was_written(left_path(&op->disks[i]), &p->disks[i].left,
+                             same_boot))
             return xlsnap_fail(
                 err, XLSNAP_REFUSED,
                 "disk '%s': '%s' was written to since the revert to '%s' was "
@@ -205,6 +212,7 @@ int disks_check_left(const struct op *op, struct xlsnap_error *err)
                 "be lost; nothing was touched ('xl snapshot-recover --abandon "
                 "%s' drops the record and leaves all as it is; snapshot-revert "
                 "can go back then)",
-                op->disks[i].vdev, op->disks[i].path, p->name, p->domain);
+                op->disks[i].vdev, left_path(&op->disks[i]), p->name,
+                p->domain);
     return 0;
 }
