@@ -340,7 +340,7 @@ static int create_disk_remove(struct op *op, struct disk_group *group,
     flusher_reap(op->flusher);
     op->flusher = 0;
     /* It may have rebooted, or be gone, since it was found. */
-    if (domain_refresh(op->xs, &op->dom) == DOMAIN_GONE)
+    if (domain_has_ended(op->xs, &op->dom))
         rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
     if (!rc)
         rc = disks_before_remove(op, err);

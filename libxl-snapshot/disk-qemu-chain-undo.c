@@ -28,10 +28,6 @@ static int external_rescue_names(struct op *op, struct disk *disk,
                                  "cannot link '%s' to '%s'", disk->target,
                                  disk->path);
     }
-    /* A merge that failed after it had exchanged the names. */
-    if (chain_name_is(disk->path, &disk->id) &&
-        chain_name_is(disk->target, &disk->made))
-        return chain_exchange_names(disk, err);
     if (chain_name_is(disk->path, &disk->made) ||
         !chain_name_is(tmp, &disk->made))
         return 0;
@@ -284,6 +280,9 @@ int chain_overlay_remove_offline(struct op *op, struct disk *disk,
             rc = chain_commit_offline(disk, disk->target, err);
         if (!rc)
             rc = qemu_img_sync(disk->path, err);
+        /* As above; and the name of the overlay goes when this is noted. */
+        if (!rc)
+            rc = disks_check_closed(op, err);
         if (!rc)
             rc = chain_note_merged(op, disk, true, err);
     }

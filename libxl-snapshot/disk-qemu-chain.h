@@ -54,12 +54,6 @@ int chain_commit_live(struct op *op, struct disk *disk,
  */
 int chain_commit_end(struct op *op, struct disk *disk,
                      struct xlsnap_error *err);
-/*
- * TARGET and the disk's path change places, durably: both files keep a name, so
- * that QEMU may yet refuse.  Where a file system knows no exchange (NFS), TARGET
- * only takes the path, and only from what was made.
- */
-int chain_exchange_names(const struct disk *disk, struct xlsnap_error *err);
 /* The same merge by qemu-img, while nobody has the files open; only if the
  * overlay is based on what the disk was. */
 int chain_commit_offline(const struct disk *disk, const char *overlay,

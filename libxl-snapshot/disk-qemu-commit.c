@@ -185,7 +185,9 @@ static int commit_start(struct op *op, const struct disk *disk,
                        QEMU_TRANSACTION_TIMEOUT_MS, NULL, err);
 }
 
-int chain_exchange_names(const struct disk *disk, struct xlsnap_error *err)
+/* TARGET and the disk's path change places: both files keep a name, so that
+ * QEMU may yet refuse. */
+static int commit_exchange(const struct disk *disk, struct xlsnap_error *err)
 {
     int rc = renameat2(AT_FDCWD, disk->target, AT_FDCWD, disk->path,
                        RENAME_EXCHANGE);
@@ -221,7 +223,7 @@ static int commit_names(struct op *op, struct disk *disk,
                            "what is below it",
                            disk->vdev, disk->path, disk->target);
     if (chain_is_external(disk))
-        return chain_exchange_names(disk, err);
+        return commit_exchange(disk, err);
     rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->source,
                            disk->format, err);
     return rc ? rc : chain_note_merged(op, disk, true, err);
@@ -243,7 +245,7 @@ static int commit_names_back(struct op *op, struct disk *disk,
     if (chain_is_external(disk))
         return chain_name_is(disk->path, &disk->id) &&
                        chain_name_is(disk->target, &disk->made)
-                   ? chain_exchange_names(disk, err)
+                   ? commit_exchange(disk, err)
                    : 0;
     /* Both, whatever becomes of the other. */
     rc = domain_store_disk(op->xs, &op->dom, disk->vdev, disk->target,

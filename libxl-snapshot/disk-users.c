@@ -15,6 +15,7 @@
 #include "util.h"
 
 #define UNUSED_TIMEOUT_MS 60000
+#define CLOSED_TIMEOUT_MS 5000
 
 /* Does this domain have one of our disks?  Its vdev there, or NULL. */
 static const struct disk *disks_used_by(struct op *op, uint32_t domid)
@@ -111,9 +112,32 @@ static int disks_check_processes(struct op *op, pid_t except, bool own,
     return 0;
 }
 
+static int check_closed(const struct op *op, struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->n_disks; i++) {
+        const struct disk *disk = &op->disks[i];
+        pid_t pid = 0;
+
+        if ((disk->id.ino && file_writers(&disk->id, 0, &pid)) ||
+            (made_is_there(op, disk) && file_writers(&disk->made, 0, &pid)))
+            return xlsnap_fail(err, XLSNAP_FAILED,
+                               "disk '%s' ('%s') has been opened by process %d",
+                               disk->vdev, disk->source, (int)pid);
+    }
+    return 0;
+}
+
 int disks_check_closed(struct op *op, struct xlsnap_error *err)
 {
-    return disks_check_processes(op, 0, false, err);
+    int64_t deadline = now_ms() + CLOSED_TIMEOUT_MS;
+    struct xlsnap_error current = { 0 };
+
+    while (check_closed(op, &current) && now_ms() < deadline) {
+        memset(&current, 0, sizeof(current));
+        usleep(50000);
+    }
+    *err = current;
+    return -err->code;
 }
 
 /* Is it the file behind this loop device ("loop3")?  May that be written to?

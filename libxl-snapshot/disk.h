@@ -208,8 +208,8 @@ int disk_check_frozen(const char *file, pid_t except, struct xlsnap_error *err);
  * domain other than `own` (NULL: any) has one. */
 int disks_wait_unused(struct op *op, const uint32_t *own,
                       struct xlsnap_error *err);
-/* Refuses while a process has one of the disks open: for a last look before a
- * name is changed, when nobody had. */
+/* Fails if a process has one of the disks open for writing, and keeps it: for a
+ * last look before a name is changed, when nobody had. */
 int disks_check_closed(struct op *op, struct xlsnap_error *err);
 /*
  * Before ->remove: if the QEMU of op->dom does not serve the disks (any more),

@@ -173,6 +173,14 @@ static bool domain_matches(struct xlsnap *xs, const libxl_dominfo *info,
     return false;
 }
 
+/* Who resumes or resets it lets it go on; anything else is its end. */
+static bool info_has_ended(const libxl_dominfo *info)
+{
+    return info->shutdown &&
+           info->shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND &&
+           info->shutdown_reason != LIBXL_SHUTDOWN_REASON_SOFT_RESET;
+}
+
 /*
  * Of several the one that has not ended: on_crash=rename-restart and the like
  * leave a domain behind that has the uuid of the new one
@@ -184,11 +192,14 @@ static bool domain_search(struct xlsnap *xs, enum domain_match how,
     int n = 0;
     libxl_dominfo *list = libxl_list_domain(xs->ctx, &n);
     const libxl_dominfo *found = NULL;
+    bool ended = false; /* that one */
 
     for (int i = 0; list && i < n; i++)
-        if (domain_matches(xs, &list[i], how, which) &&
-            (!found || (found->shutdown && !list[i].shutdown)))
+        if ((!found || ended) && domain_matches(xs, &list[i], how, which) &&
+            (!found || !info_has_ended(&list[i]))) {
             found = &list[i];
+            ended = info_has_ended(found);
+        }
     if (found)
         domain_fill(xs, dom, found);
     if (list)
@@ -248,6 +259,14 @@ bool domain_is_starting(struct xlsnap *xs, struct domain *dom)
         return false;
     dom->qemu_pid = domain_qemu(dom->domid);
     return dom->info.paused && !dom->info.cpu_time;
+}
+
+bool domain_has_ended(struct xlsnap *xs, struct domain *dom)
+{
+    enum domain_presence found = domain_refresh(xs, dom);
+
+    return found == DOMAIN_GONE ||
+           (found == DOMAIN_THERE && info_has_ended(&dom->info));
 }
 
 bool domain_is_suspended(const struct domain *dom)

@@ -86,6 +86,11 @@ int domain_check_destroy(struct xlsnap *xs, const struct domain *dom,
  * dom->qemu_pid is read again.
  */
 bool domain_is_starting(struct xlsnap *xs, struct domain *dom);
+/*
+ * Is it gone, or shut down for good (not to be resumed or reset)?  Its end is its
+ * monitor's business, who may have taken its QEMU away.  Read again.
+ */
+bool domain_has_ended(struct xlsnap *xs, struct domain *dom);
 /* Is it shut down with reason "suspend"? */
 bool domain_is_suspended(const struct domain *dom);
 

@@ -80,9 +80,12 @@ bool file_was_written(const char *path, const struct file_stamp *then,
 
     if (!then->ino || !now.ino || file_id(path, &id, &ignored))
         return false;
-    if (id.block && (!same_boot || now.ino != then->ino))
+    if (id.block &&
+        (!same_boot || now.ino != then->ino || now.written < then->written))
         return now.written;
-    return now.ino != then->ino || now.written != then->written;
+    /* A crash of the host may have set its time back to what was on disk. */
+    return now.ino != then->ino || now.written > then->written ||
+           (same_boot && now.written < then->written);
 }
 
 bool file_id_equal(const struct file_id *a, const struct file_id *b)

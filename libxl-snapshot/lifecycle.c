@@ -409,18 +409,6 @@ int domain_unpause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
               : 0;
 }
 
-/* Its end is its monitor's business, who may have taken its QEMU away; but who
- * resumes or resets it does not undo a pause. */
-static bool domain_has_ended(struct xlsnap *xs, struct domain *dom)
-{
-    enum domain_presence found = domain_refresh(xs, dom);
-
-    return found == DOMAIN_GONE ||
-           (found == DOMAIN_THERE && dom->info.shutdown &&
-            dom->info.shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND &&
-            dom->info.shutdown_reason != LIBXL_SHUTDOWN_REASON_SOFT_RESET);
-}
-
 int domain_wake(struct xlsnap *xs, struct domain *dom, struct xlsnap_error *err)
 {
     struct xlsnap_error unpause = { 0 };

@@ -119,19 +119,40 @@ pid_t monitor_find_name(const char *name)
     return monitor_search(subject);
 }
 
+/* A domain that was renamed keeps its monitor, whose log has the old name. */
+static bool monitor_has_domain(struct xlsnap *xs, pid_t monitor)
+{
+    int n = 0;
+    libxl_dominfo *list = libxl_list_domain(xs->ctx, &n);
+    bool has = false;
+
+    for (int i = 0; list && i < n && !has; i++)
+        has = monitor_find(list[i].domid) == monitor;
+    if (list)
+        libxl_dominfo_list_free(list, n);
+    return has;
+}
+
 int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
                          struct domain *dom, struct xlsnap_error *err)
 {
     int64_t deadline = now_ms() + RESTART_MS;
+    bool found;
     pid_t monitor;
 
     do {
-        if (domain_find_uuid(xs, uuid, dom) || domain_find_name(xs, name, dom))
+        found =
+            domain_find_uuid(xs, uuid, dom) || domain_find_name(xs, name, dom);
+        if (found && !domain_has_ended(xs, dom))
             return 0;
-        monitor = monitor_find_name(name);
+        monitor = found ? monitor_find(dom->domid) : monitor_find_name(name);
+        if (monitor && !found && monitor_has_domain(xs, monitor))
+            monitor = 0;
         if (monitor)
             usleep(100000);
     } while (monitor && now_ms() < deadline);
+    if (found)
+        return 0;
     dom->domid = DOMAIN_NONE;
     return monitor ? xlsnap_fail(err, XLSNAP_REFUSED,
                                  "domain '%s' does not run, but its monitor "

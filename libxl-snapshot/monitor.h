@@ -25,10 +25,10 @@ pid_t monitor_find(uint32_t domid);
  */
 pid_t monitor_find_name(const char *name);
 /*
- * The domain of that uuid, or of that name; dom->domid is DOMAIN_NONE if none
- * runs.  Waits while there is a monitor but no domain, which means a reboot: its
- * disks are about to be opened again, whoever has them now.  -XLSNAP_REFUSED if
- * that does not end.
+ * The domain of that uuid, or of that name; dom->domid is DOMAIN_NONE if there is
+ * none.  Waits, some seconds, while one has ended and its monitor is about to deal
+ * with that, or there is a monitor but no domain: its disks are about to be opened
+ * again, whoever has them now.  -XLSNAP_REFUSED if the latter does not end.
  */
 int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
                          struct domain *dom, struct xlsnap_error *err);

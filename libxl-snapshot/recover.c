@@ -221,7 +221,8 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
     const struct pending *p = &op->pending;
     int rc = op_lock_disks(op, err);
 
-    if (!rc && op->dom.domid == DOMAIN_NONE)
+    if (!rc &&
+        (op->dom.domid == DOMAIN_NONE || domain_has_ended(op->xs, &op->dom)))
         rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
     if (!rc)
         rc = disks_before_remove(op, err);

@@ -125,9 +125,11 @@ static int revert_destroy(struct op *op, struct disk_group *group,
         rc = disks_wait_unused(op, NULL, err);
     if (rc)
         err->code = XLSNAP_FAILED;
+    if (rc)
+        return -err->code;
     disks_note_left(op, NULL);
     revert_note(op);
-    return rc ? -err->code : 0;
+    return 0;
 }
 
 /* A disk that is being taken back is written to by us. */
@@ -144,6 +146,17 @@ static int revert_group(struct op *op, struct disk_group *group,
     return rc;
 }
 
+/* When what libxl had begun has let go of them. */
+static void revert_note_again(struct op *op)
+{
+    struct xlsnap_error ignored = { 0 };
+
+    if (disks_wait_unused(op, NULL, &ignored))
+        return;
+    disks_note_left(op, NULL);
+    revert_note(op);
+}
+
 static int revert_restore(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -154,10 +167,15 @@ static int revert_restore(struct op *op, struct disk_group *group,
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot read memory image '%s'",
                                  op->snap.memory);
+    /* A tapdisk writes to its image when it opens it. */
+    disks_forget_left(op, NULL);
+    revert_note(op);
     rc = domain_restore(op->xs, op->image.config_json, op->image.fd, &domid,
                         err);
-    if (rc)
+    if (rc) {
+        revert_note_again(op);
         return rc;
+    }
     if (!domain_find_uuid(op->xs, op->snap.uuid, &op->dom) ||
         op->dom.domid != domid)
         return xlsnap_fail(err, XLSNAP_FAILED,

@@ -419,6 +419,19 @@ assert_back_at_gold()
     assert_back_at "$gold_number"
 }
 
+# assert_up_at NUMBER EARLIER: the same after a revert to a later snapshot than the
+# guest was at, which was EARLIER.
+assert_up_at()
+{
+    local low
+
+    labguest mark "$guest"
+    labguest wait "$guest" "$1" 60 >/dev/null || fail "it is not up at $1"
+    low=$(labguest lowest "$guest") || fail "no sign of life"
+    [ "$low" -ge "$2" ] || fail "number $low is not up at $1"
+    assert_sound
+}
+
 # To gold; and the new domain has a monitor.
 reverts_when_not_running()
 {

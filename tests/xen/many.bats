@@ -34,16 +34,15 @@ teardown_file()
 }
 
 @test "back to the first of twenty snapshots, and to the last" {
-    local before
+    local last
 
-    before=$(newest)
+    last=$(newest)
     snap revert "$guest" name=n1
     assert_status 0
-    labguest mark "$guest"
+    assert_back_at 100
     assert_scanned
-    # From far below again up to where it was.
     snap revert "$guest" name=n20
     assert_status 0
-    [ "$(labguest lowest "$guest")" -gt $((before / 2)) ]
+    assert_up_at $((last - 30)) $((last - 40))
     assert_scanned
 }

@@ -23,13 +23,10 @@ teardown_file()
     assert_monitored
 }
 
-@test "live: the guest stands still for a part of the time only" {
-    live_is_shorter a b
-}
-
-@test "revert to a live snapshot" {
+@test "live: the guest stands still for a part of the time only; and back, twice" {
     local i
 
+    live_is_shorter a b
     for i in 1 2; do
         go_on
         snap revert "$guest" name=b

@@ -179,22 +179,25 @@ EOF
 }
 
 @test "while it is being saved by somebody else, it is refused" {
-    local save helper
+    local save cat fifo=$BATS_TEST_TMPDIR/save
 
-    xl save -c "$guest" "$BATS_TEST_TMPDIR/save" 3>&- &
+    mkfifo "$fifo"
+    exec 7<>"$fifo"
+    # Until somebody reads.
+    xl save -c "$guest" "$fifo" 3>&- &
     save=$!
     until_true 60 pgrep -f "libxl-save-helper --save-domain"
-    helper=$(pgrep -f "libxl-save-helper --save-domain")
-    kill -STOP "$helper"
     snap create "$guest" name=try
     assert_status 4
     assert_says "cannot snapshot domain '$guest': it is just being saved"
     snap revert "$guest" name=gold
     assert_status 4
     assert_says "cannot revert domain '$guest': it is just being saved"
-    kill -CONT "$helper"
+    cat <&7 >/dev/null 3>&- &
+    cat=$!
     wait "$save"
-    rm "$BATS_TEST_TMPDIR/save"
+    kill "$cat"
+    exec 7>&-
     assert_sound
     assert_nothing_pending
     # xl's monitor has seen it suspend, and gone.
