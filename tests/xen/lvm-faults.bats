@@ -279,7 +279,7 @@ END
     labguest mark "$guest"
     snap recover "$guest"
     assert_status 4
-    assert_says "disk 'xvdb': '/dev/$vg/root-b' was written to since"
+    assert_says "root--b' was written to since the revert to 'gold' was cut off"
     snap recover --abandon "$guest"
     assert_status 0
     snap revert "$guest" name=gold
