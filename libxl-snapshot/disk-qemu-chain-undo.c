@@ -132,6 +132,7 @@ static bool chain_is_merged(const struct op *op, const struct disk *disk)
 static int chain_check_empty(const struct op *op, const struct disk *disk,
                              const char *overlay, struct xlsnap_error *err)
 {
+    cleanup_free char *abandon = pending_cure(op->pending.domain, true);
     bool empty = true;
     int rc;
 
@@ -143,8 +144,8 @@ static int chain_check_empty(const struct op *op, const struct disk *disk,
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "disk '%s': the guest has written to '%s', but runs, or "
                        "ran later, on '%s' without it; choose one, and drop "
-                       "the record with 'xl snapshot-recover --abandon %s'",
-                       disk->vdev, overlay, disk->source, op->pending.domain);
+                       "the record with '%s'",
+                       disk->vdev, overlay, disk->source, abandon);
 }
 
 /* Is the file written to later than the other? */
@@ -188,15 +189,15 @@ static int overlay_check_newer(const struct op *op, const struct disk *disk,
 static int chain_unmake(struct op *op, struct disk *disk,
                         struct xlsnap_error *err)
 {
+    cleanup_free char *abandon = pending_cure(op->pending.domain, true);
     cleanup_free char *tmp = chain_temporary(op, disk);
     int rc = 0;
 
     if (chain_is_external(disk) && !chain_name_is(disk->path, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
-                           "disk '%s': '%s' is no longer the file it was ('xl "
-                           "snapshot-recover --abandon %s' drops the record, "
-                           "and leaves all as it is)",
-                           disk->vdev, disk->path, op->pending.domain);
+                           "disk '%s': '%s' is no longer the file it was "
+                           "('%s' drops the record, and leaves all as it is)",
+                           disk->vdev, disk->path, abandon);
     /* An external one is under TARGET's name once it was merged. */
     rc = chain_check_empty(op, disk, tmp, err);
     if (!rc)
@@ -224,6 +225,7 @@ int chain_remove_live(struct op *op, struct disk *disk,
 int chain_external_remove_offline(struct op *op, struct disk *disk,
                                   struct xlsnap_error *err)
 {
+    cleanup_free char *abandon = pending_cure(op->pending.domain, true);
     cleanup_free char *tmp = chain_temporary(op, disk);
     const char *overlay = NULL;
     int rc = 0;
@@ -239,9 +241,9 @@ int chain_external_remove_offline(struct op *op, struct disk *disk,
     if (!overlay)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': '%s' is not the file that the guest "
-                           "wrote to; put it back, or drop the record with 'xl "
-                           "snapshot-recover --abandon %s'",
-                           disk->vdev, disk->path, op->pending.domain);
+                           "wrote to; put it back, or drop the record with "
+                           "'%s'",
+                           disk->vdev, disk->path, abandon);
     if (!chain_name_is(disk->target, &disk->id))
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "disk '%s': neither '%s' nor '%s' is the file that "

@@ -34,6 +34,7 @@ static void disk_recall(const struct op *op, const struct disk *disk,
 int disks_check_record(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
+    cleanup_free char *abandon = pending_cure(p->domain, true);
 
     if (op->n_disks != p->n_disks)
         return xlsnap_fail(err, XLSNAP_REFUSED,
@@ -49,8 +50,8 @@ int disks_check_record(struct op *op, struct xlsnap_error *err)
                 return xlsnap_fail(err, XLSNAP_REFUSED,
                                    "disk '%s': '%s' is no longer the file it "
                                    "was; put it back, or drop the record with "
-                                   "'xl snapshot-recover --abandon %s'",
-                                   disk->vdev, disk->source, p->domain);
+                                   "'%s'",
+                                   disk->vdev, disk->source, abandon);
         }
     return 0;
 }
@@ -93,12 +94,14 @@ static void record_renew(struct op *op)
 static void disk_out_of_sight(const struct op *op, const struct disk *disk,
                               struct xlsnap_error *err)
 {
+    cleanup_free char *abandon = pending_cure(op->pending.domain, true);
+
     memset(err, 0, sizeof(*err));
     xlsnap_fail(err, XLSNAP_REFUSED,
                 "disk '%s': the directory that '%s' was in is not there (is "
                 "its file system mounted?); put it back, or drop the record "
-                "with 'xl snapshot-recover --abandon %s'",
-                disk->vdev, disk->target, op->pending.domain);
+                "with '%s'",
+                disk->vdev, disk->target, abandon);
 }
 
 /* What was made for it is in the directory of... */
@@ -201,6 +204,7 @@ int disks_check_left(const struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
     bool same_boot = pending_same_boot(p);
+    cleanup_free char *abandon = pending_cure(p->domain, true);
 
     for (size_t i = 0; i < op->n_disks && i < p->n_disks; i++)
         if (file_was_written(left_path(&op->disks[i]), &p->disks[i].left,
@@ -209,10 +213,8 @@ int disks_check_left(const struct op *op, struct xlsnap_error *err)
                 err, XLSNAP_REFUSED,
                 "disk '%s': '%s' was written to since the revert to '%s' was "
                 "cut off (was the domain started meanwhile?), and that would "
-                "be lost; nothing was touched ('xl snapshot-recover --abandon "
-                "%s' drops the record and leaves all as it is; snapshot-revert "
-                "can go back then)",
-                op->disks[i].vdev, left_path(&op->disks[i]), p->name,
-                p->domain);
+                "be lost; nothing was touched ('%s' drops the record and leaves "
+                "all as it is; snapshot-revert can go back then)",
+                op->disks[i].vdev, left_path(&op->disks[i]), p->name, abandon);
     return 0;
 }

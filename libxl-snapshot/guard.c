@@ -11,6 +11,7 @@
 
 #include "file.h"
 #include "monitor.h"
+#include "pending.h"
 #include "recover.h"
 #include "util.h"
 
@@ -282,6 +283,7 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
                      bool monitor, struct xs_handle *watch)
 {
     bool armed = last == GUARD_ARMED || last == GUARD_PAUSING;
+    cleanup_free char *cure = pending_cure(dom->name, false);
     int rc = 0;
 
     if (last == GUARD_LATE) {
@@ -290,9 +292,8 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
         return rc;
     }
     handle_log(xs, XTL_WARN,
-               "guard: the work on domain '%s' was interrupted; run 'xl "
-               "snapshot-recover %s'",
-               dom->name, dom->name);
+               "guard: the work on domain '%s' was interrupted; run '%s'",
+               dom->name, cure);
     if (last == GUARD_LOOKING) {
         recover_unbegin_revert(xs, dom->uuid, false);
         rc = guard_insist(xs, dom, guard_unpause);

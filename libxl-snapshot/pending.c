@@ -357,6 +357,41 @@ int pending_each(struct xlsnap *xs,
     return rc;
 }
 
+/* As request.c tells a file from a domain; the library knows no command line. */
+static bool name_looks_like_file(const char *name)
+{
+    size_t n = strlen(name);
+
+    return strchr(name, '/') || name[0] == '-' ||
+           (n >= 4 &&
+            (!strcmp(name + n - 4, ".cfg") || !strcmp(name + n - 4, ".xml")));
+}
+
+char *pending_cure(const char *domain, bool abandon)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:+@%/-";
+    bool quoted = !*domain || domain[strspn(domain, plain)];
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    if (!f)
+        abort();
+    fprintf(f, "xl snapshot-recover %s%s%s", abandon ? "--abandon " : "",
+            name_looks_like_file(domain) ? "-d " : "", quoted ? "\"" : "");
+    for (; *domain; domain++) {
+        if (quoted && strchr("\"\\$`", *domain))
+            fputc('\\', f);
+        fputc(*domain, f);
+    }
+    if (quoted)
+        fputc('"', f);
+    if (fclose(f))
+        abort();
+    return text;
+}
+
 struct refusal {
     struct op *op;
     const char *name, *uuid;
@@ -383,11 +418,14 @@ static bool refuse_if_ours(const struct pending *p, void *user)
     for (size_t i = 0; i < p->n_disks && !ours; i++)
         for (size_t j = 0; j < r->op->n_disks && !ours; j++)
             ours = record_has_disk(p, i, &r->op->disks[j]);
-    if (ours)
+    if (ours) {
+        cleanup_free char *cure = pending_cure(p->domain, false);
+
         r->rc = xlsnap_fail(r->err, XLSNAP_REFUSED,
                             "an earlier %s of domain '%s' was not finished; "
-                            "run 'xl snapshot-recover %s' first",
-                            p->operation, p->domain, p->domain);
+                            "run '%s' first",
+                            p->operation, p->domain, cure);
+    }
     return !ours;
 }
 

@@ -87,6 +87,12 @@ bool pending_is_file(const struct pending *p, const char *path,
 /* Inode of the directory that a file is in, or 0: a file system that is not
  * mounted shows another one in its place. */
 uint64_t pending_place(const char *path);
+/*
+ * The command that finishes or undoes it, or with `abandon` drops the record, as
+ * one types it: the domain's name quoted for the shell where it must be, and by -d
+ * if it would be taken for a file.  To be freed.
+ */
+char *pending_cure(const char *domain, bool abandon);
 /* Is this still the boot of the host in which the record was written? */
 bool pending_same_boot(const struct pending *p);
 /* Fills ->disks from those of op that take part. */

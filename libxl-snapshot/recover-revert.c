@@ -20,6 +20,7 @@ static int recover_revert_find(struct op *op, bool *done_r,
 {
     const struct pending *p = &op->pending;
     bool same_boot = pending_same_boot(p);
+    cleanup_free char *abandon = NULL;
 
     *done_r = false;
     if (op->dom.domid == DOMAIN_NONE)
@@ -28,13 +29,14 @@ static int recover_revert_find(struct op *op, bool *done_r,
     if (*done_r || op_is_same_domain(op) ||
         (same_boot && op->dom.info.paused && !op->dom.info.cpu_time))
         return 0;
+    abandon = pending_cure(p->domain, true);
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "domain '%s' has been started meanwhile (domid %" PRIu32
                        "), so the revert to '%s' cannot go on; nothing was "
-                       "touched ('xl snapshot-recover --abandon %s' drops the "
+                       "touched ('%s' drops the "
                        "record and leaves all as it is; or destroy the domain "
                        "and run recover again)",
-                       p->domain, op->dom.domid, p->name, p->domain);
+                       p->domain, op->dom.domid, p->name, abandon);
 }
 
 static int recover_revert_finish(struct op *op, struct xlsnap_error *err)

@@ -118,8 +118,9 @@ static bool steps_half_merged(const struct op *op)
 /* The cure must be read, whatever of a long message is lost for it. */
 int steps_unfinished(struct op *op, struct xlsnap_error *err)
 {
+    cleanup_free char *command = pending_cure(op->pending.domain, false);
     cleanup_free char *cure = xasprintf(
-        "; run 'xl snapshot-recover %s'%s", op->pending.domain,
+        "; run '%s'%s", command,
         steps_half_merged(op) ? ", and start the domain no sooner" : "");
     size_t len = strlen(err->msg), cure_len = strlen(cure);
 

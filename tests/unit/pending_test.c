@@ -509,9 +509,31 @@ static void the_snapshot_is_filled_from_a_record(void **state)
     op_clear(&op);
 }
 
+static void assert_cure(const char *domain, bool abandon, const char *expected)
+{
+    cleanup_free char *cure = pending_cure(domain, abandon);
+
+    assert_string_equal(cure, expected);
+}
+
+static void the_cure_can_be_typed_as_it_is(void **state)
+{
+    assert_cure("web1", false, "xl snapshot-recover web1");
+    assert_cure("web1", true, "xl snapshot-recover --abandon web1");
+    assert_cure("my vm", false, "xl snapshot-recover \"my vm\"");
+    assert_cure("a$b`c\"d\\e", false,
+                "xl snapshot-recover \"a\\$b\\`c\\\"d\\\\e\"");
+    assert_cure("it's", false, "xl snapshot-recover \"it's\"");
+    assert_cure("web1.cfg", true, "xl snapshot-recover --abandon -d web1.cfg");
+    assert_cure("a/b", false, "xl snapshot-recover -d a/b");
+    assert_cure("-v", false, "xl snapshot-recover -d -v");
+    assert_cure("", false, "xl snapshot-recover \"\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(the_cure_can_be_typed_as_it_is),
         TEST(a_record_is_read_back_the_same),
         TEST(what_may_be_missing_is_read_back_missing),
         TEST(a_record_is_replaced),
