@@ -228,6 +228,7 @@ int create_check(struct op *op, const char *which, struct xlsnap_error *err)
     if (!rc) {
         create_set_overlays(op);
         op->monitor = monitor_find(op->dom.domid);
+        op->dom.home = monitor_home(&op->dom);
     }
     return rc;
 }

@@ -29,6 +29,7 @@ void domain_clear(struct domain *dom)
 {
     free(dom->name);
     free(dom->config_json);
+    free(dom->home);
     libxl_dominfo_dispose(&dom->info);
     libxl_domain_config_dispose(&dom->config);
     domain_init(dom);

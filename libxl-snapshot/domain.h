@@ -22,6 +22,8 @@ struct domain {
     bool have_config;
     char *config_json; /* the same as libxl JSON, domid zeroed, as xl save */
     pid_t qemu_pid;    /* 0: the domain has no QEMU */
+    /* create: the control group where its monitor was, or NULL (cgroup.h) */
+    char *home;
 };
 
 void domain_init(struct domain *dom);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "cgroup.h"
 #include "file.h"
 #include "util.h"
 
@@ -161,13 +162,24 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
                    : 0;
 }
 
+char *monitor_home(const struct domain *dom)
+{
+    char *home = cgroup_of(dom->qemu_pid);
+
+    return home ? home : cgroup_of(monitor_find(dom->domid));
+}
+
 static void __attribute__((noreturn))
 monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
 {
     cleanup_free char *domid = xasprintf("%" PRIu32, dom->domid);
+    cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
+    const char *home = dom->home ? dom->home : qemus;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     setsid();
+    if (home)
+        cgroup_enter(home); /* or it stays in ours */
     for (int i = 0; i < 3; i++)
         if (null >= 0)
             dup2(null, i);

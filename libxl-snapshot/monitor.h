@@ -24,6 +24,9 @@ pid_t monitor_find(uint32_t domid);
  * between destroying and starting it again, or about to end.
  */
 pid_t monitor_find_name(const char *name);
+/* The control group that its QEMU is in, or else its monitor; NULL: none.  To be
+ * freed. */
+char *monitor_home(const struct domain *dom);
 /*
  * The domain of that uuid, or of that name; dom->domid is DOMAIN_NONE if there is
  * none.  Waits, some seconds, while one has ended and its monitor is about to deal

@@ -9,6 +9,7 @@
  */
 #include "revert.h"
 
+#include "cgroup.h"
 #include "guard.h"
 #include "monitor.h"
 #include "paths.h"
@@ -109,6 +110,17 @@ static void revert_note(struct op *op)
         handle_log(op->xs, XTL_WARN, "%s", note.msg);
 }
 
+/* What the restore starts goes where the domain's QEMU and monitor are; as long
+ * as they are there. */
+static void revert_go_home(struct op *op)
+{
+    cleanup_free char *home = monitor_home(&op->dom);
+
+    if (home && cgroup_enter(home))
+        handle_log(op->xs, XTL_VERBOSE, "control group '%s': %s", home,
+                   strerror(errno));
+}
+
 static int revert_destroy(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -118,8 +130,10 @@ static int revert_destroy(struct op *op, struct disk_group *group,
     guard_disarm(op->guard);
     guard_stop(op->guard);
     op->guard = NULL;
-    if (op->dom.domid != DOMAIN_NONE)
+    if (op->dom.domid != DOMAIN_NONE) {
+        revert_go_home(op);
         rc = domain_destroy(op->xs, &op->dom, err);
+    }
     op->dom.domid = DOMAIN_NONE;
     if (!rc)
         rc = disks_wait_unused(op, NULL, err);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Control groups.  What outlives the command, the monitor and after a revert the
+ * domain's QEMU, must not stay in the caller's: systemd ends all that is in the
+ * group of a unit when the unit ends (systemd.kill(5), KillMode=), a nightly
+ * timer's, say.  It goes where the domain's processes are already.
+ */
+#ifndef XLSNAP_CGROUP_H
+#define XLSNAP_CGROUP_H
+
+#include <sys/types.h>
+
+/*
+ * The group of a process in the unified hierarchy, "/system.slice/a.service"
+ * (cgroups(7)); NULL: it is gone, or there is none.  To be freed.
+ */
+char *cgroup_of(pid_t pid);
+/* Moves this process there.  0 or -1 with errno; 0 also if it is there. */
+int cgroup_enter(const char *group);
+
+#endif
