@@ -39,7 +39,7 @@ comes_back()
 gone_for_good()
 {
     until_true 60 guest_is_gone
-    until_true 15 eval "! pgrep -f '^xl-snapshot monitor $guest\$'"
+    until_true 15 eval "! pgrep -f '^xl-snapshot monitor $guest '"
 }
 
 # Each end that a domain can have, of ours.
@@ -60,7 +60,7 @@ lives()
 
 @test "after a create: it reboots, is rebooted, crashes, powers off" {
     grep -q "^Waiting for domain $guest " "/var/log/xen/xl-snapshot-$guest.log"
-    pgrep -f "^xl-snapshot monitor $guest\$" || fail "$(ps ax)"
+    pgrep -f "^xl-snapshot monitor $guest " || fail "$(ps ax)"
     lives
     labguest tell "$guest" poweroff
     gone_for_good
