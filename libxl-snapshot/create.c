@@ -62,7 +62,6 @@ static int create_wake(struct op *op, struct xlsnap_error *err)
     if (op->asked)
         rc = domain_settle(op->xs, &op->dom, op->requested,
                            op->late ? 0 : DOMAIN_SETTLE_MS, err);
-    op->late = rc && err->errnum == ETIMEDOUT;
     if (!rc && op->paused_now)
         rc = domain_unpause(op->xs, op->dom.domid, err);
     if (!rc) {
@@ -97,12 +96,11 @@ static int create_failed(struct op *op, struct xlsnap_error *err)
     if (disks_rescue(op, &rescue))
         handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
     rc = create_wake(op, err);
-    if (rc && op->late) {
+    if (rc && op->late && err->errnum == ETIMEDOUT && guard_late(op->guard)) {
         handle_log(op->xs, XTL_WARN,
                    "%s; for %d s a guard waits for that, to resume it (status "
                    "3 until then)",
                    err->msg, DOMAIN_GUARD_MS / 1000);
-        guard_late(op->guard);
         memset(err, 0, sizeof(*err));
         rc = 0;
     }
@@ -120,8 +118,10 @@ static int create_save_failed(struct op *op, struct xlsnap_error *err)
 {
     struct xlsnap_error wake = { 0 }, writer = { 0 };
 
-    if (create_wake(op, &wake))
+    if (create_wake(op, &wake)) {
+        op->late = wake.errnum == ETIMEDOUT;
         handle_log(op->xs, XTL_ERROR, "%s", wake.msg);
+    }
     if (memory_writer_finish(op->writer, &op->written, &writer) &&
         writer.errnum && err->errnum != EINTR)
         *err = writer;

@@ -371,6 +371,7 @@ const struct disk_driver disk_vhd = {
     .name = "vhd",
     .what = "VHD image of tapdisk",
     .takes = vhd_takes,
+    .opening_writes = true,
     .moves = vhd_moves,
     .check = vhd_check_group,
     .prepare = vhd_prepare,

@@ -78,6 +78,8 @@ struct disk_driver {
     /* size= may be given: ->check takes, refuses or ignores it.  Of others it is
      * refused. */
     bool sized;
+    /* Does what serves it write to it when it opens it, whatever the guest does? */
+    bool opening_writes;
 
     /* ---- create ---- */
     /* Everything that can fail, read only; -XLSNAP_REFUSED.  Fills in

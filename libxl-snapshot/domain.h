@@ -22,7 +22,7 @@ struct domain {
     bool have_config;
     char *config_json; /* the same as libxl JSON, domid zeroed, as xl save */
     pid_t qemu_pid;    /* 0: the domain has no QEMU */
-    /* create: the control group where its monitor was, or NULL (cgroup.h) */
+    /* The control group for its guard and monitor (monitor_home), or NULL. */
     char *home;
 };
 
@@ -157,8 +157,8 @@ int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
  * A request to suspend that the guest has not seen is taken back; one it has
  * seen is waited for, at most timeout_ms, and the domain resumed.  A guest
  * acknowledges before it freezes its processes, which may take it 20 s and
- * more; when it has not suspended in time it still might: -XLSNAP_FAILED with
- * errnum ETIMEDOUT.
+ * more; when it has not suspended in time it still might: -XLSNAP_FAILED, and
+ * with errnum ETIMEDOUT if it is known to run.
  */
 #define DOMAIN_SETTLE_MS 60000 /* on top of the 60 s that libxl waited */
 #define DOMAIN_GUARD_MS 150000 /* nobody waits for a guard */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <xenstore.h>
 
+#include "cgroup.h"
 #include "file.h"
 #include "monitor.h"
 #include "pending.h"
@@ -45,6 +46,8 @@ guard_exec(struct xlsnap *xs, const struct domain *dom, bool monitor, int fd,
 
     lock_set_inherit(locks, true);
     setsid();
+    if (dom->home)
+        cgroup_enter(dom->home); /* or it stays in ours */
     if (null >= 0) {
         dup2(null, 0);
         dup2(null, 1);
@@ -126,10 +129,9 @@ void guard_pausing(struct guard *g)
     guard_say(g, GUARD_PAUSING);
 }
 
-void guard_late(struct guard *g)
+bool guard_late(struct guard *g)
 {
-    if (g)
-        guard_say(g, GUARD_LATE);
+    return g && !guard_say(g, GUARD_LATE);
 }
 
 void guard_disarm(struct guard *g)
@@ -277,6 +279,29 @@ static void guard_monitor(struct xlsnap *xs, struct domain *dom, bool monitor)
         handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
 }
 
+/*
+ * It runs, and may suspend yet; but a save that somebody else has begun is theirs.
+ * True: it did, and was resumed.
+ */
+static bool guard_watch_late(struct xlsnap *xs, struct domain *dom)
+{
+    int64_t deadline = now_ms() + DOMAIN_GUARD_MS;
+    struct xlsnap_error err = { 0 };
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    /* The command has ended, and who reads what it says must not wait for us. */
+    if (null >= 0)
+        dup2(null, 2);
+    while (now_ms() < deadline && domain_refresh(xs, dom) != DOMAIN_GONE &&
+           !domain_save_helper(dom->domid)) {
+        if (domain_is_suspended(dom) && !domain_save_helper(dom->domid) &&
+            !domain_resume(xs, dom->domid, &err))
+            return true;
+        usleep(100000);
+    }
+    return false;
+}
+
 /* The tool is gone: what it would have done for the guest.  Its disks first:
  * between a switch and its end their names are wrong. */
 static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
@@ -287,9 +312,9 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
     int rc = 0;
 
     if (last == GUARD_LATE) {
-        rc = guard_insist(xs, dom, guard_resume);
-        guard_monitor(xs, dom, monitor);
-        return rc;
+        if (guard_watch_late(xs, dom))
+            guard_monitor(xs, dom, monitor);
+        return 0;
     }
     handle_log(xs, XTL_WARN,
                "guard: the work on domain '%s' was interrupted; run '%s'",

@@ -319,10 +319,10 @@ int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
                   int timeout_ms, struct xlsnap_error *err)
 {
     int64_t deadline = now_ms() + timeout_ms;
+    enum domain_presence found;
 
     do {
-        enum domain_presence found = domain_refresh(xs, dom);
-
+        found = domain_refresh(xs, dom);
         if (found == DOMAIN_GONE)
             return 0; /* rebooted, crashed or destroyed: not suspended */
         if (found == DOMAIN_THERE && domain_is_suspended(dom))
@@ -338,7 +338,8 @@ int domain_settle(struct xlsnap *xs, struct domain *dom, bool requested,
                 "the guest of domain '%s' has taken note of the request to "
                 "suspend, and may still do so",
                 dom->name);
-    err->errnum = ETIMEDOUT;
+    if (found == DOMAIN_THERE)
+        err->errnum = ETIMEDOUT;
     return -err->code;
 }
 

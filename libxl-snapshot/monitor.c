@@ -120,7 +120,8 @@ pid_t monitor_find_name(const char *name)
     return monitor_search(subject);
 }
 
-/* A domain that was renamed keeps its monitor, whose log has the old name. */
+/* A domain that was renamed keeps its monitor, whose log has the old name.  One
+ * that is being torn down is listed still. */
 static bool monitor_has_domain(struct xlsnap *xs, pid_t monitor)
 {
     int n = 0;
@@ -128,7 +129,8 @@ static bool monitor_has_domain(struct xlsnap *xs, pid_t monitor)
     bool has = false;
 
     for (int i = 0; list && i < n && !has; i++)
-        has = monitor_find(list[i].domid) == monitor;
+        has = !list[i].dying && !list[i].shutdown &&
+              monitor_find(list[i].domid) == monitor;
     if (list)
         libxl_dominfo_list_free(list, n);
     return has;
@@ -164,17 +166,17 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
 
 char *monitor_home(const struct domain *dom)
 {
-    char *home = cgroup_of(dom->qemu_pid);
+    pid_t monitor = monitor_find(dom->domid);
+    char *home = monitor ? cgroup_of(dom->qemu_pid) : NULL;
 
-    return home ? home : cgroup_of(monitor_find(dom->domid));
+    return home ? home : cgroup_of(monitor);
 }
 
 static void __attribute__((noreturn))
-monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
+monitor_exec(struct xlsnap *xs, const struct domain *dom, const char *home,
+             int fd)
 {
     cleanup_free char *domid = xasprintf("%" PRIu32, dom->domid);
-    cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
-    const char *home = dom->home ? dom->home : qemus;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     setsid();
@@ -198,6 +200,7 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, int fd)
 int monitor_start(struct xlsnap *xs, const struct domain *dom,
                   struct xlsnap_error *err)
 {
+    cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
     cleanup_close int in = -1;
     int fd[2];
     char ready;
@@ -209,7 +212,7 @@ int monitor_start(struct xlsnap *xs, const struct domain *dom,
     in = fd[0];
     pid = fork();
     if (!pid)
-        monitor_exec(xs, dom, fd[1]);
+        monitor_exec(xs, dom, dom->home ? dom->home : qemus, fd[1]);
     close(fd[1]);
     if (pid < 0 || !file_wait_readable(in, READY_TIMEOUT_MS) ||
         read(in, &ready, 1) != 1)

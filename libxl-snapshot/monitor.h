@@ -24,8 +24,11 @@ pid_t monitor_find(uint32_t domid);
  * between destroying and starting it again, or about to end.
  */
 pid_t monitor_find_name(const char *name);
-/* The control group that its QEMU is in, or else its monitor; NULL: none.  To be
- * freed. */
+/*
+ * The control group that its QEMU is in, or else its monitor.  To be freed.  NULL:
+ * none; or it has no monitor in the background, and what `xl create -F` is in, a
+ * unit, may end with the domain.
+ */
 char *monitor_home(const struct domain *dom);
 /*
  * The domain of that uuid, or of that name; dom->domid is DOMAIN_NONE if there is

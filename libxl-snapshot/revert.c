@@ -58,8 +58,11 @@ static int revert_failed(struct op *op, struct xlsnap_error *err)
 
 static int revert_pause(struct op *op, struct xlsnap_error *err)
 {
-    int rc = guard_start(op->xs, &op->dom, false, op->locks, &op->guard, err);
+    int rc;
 
+    free(op->dom.home);
+    op->dom.home = monitor_home(&op->dom);
+    rc = guard_start(op->xs, &op->dom, false, op->locks, &op->guard, err);
     if (!rc)
         rc = guard_looking(op->guard, err);
     if (rc)
@@ -117,8 +120,9 @@ static void revert_go_home(struct op *op)
     cleanup_free char *home = monitor_home(&op->dom);
 
     if (home && cgroup_enter(home))
-        handle_log(op->xs, XTL_VERBOSE, "control group '%s': %s", home,
-                   strerror(errno));
+        handle_log(op->xs, XTL_WARN,
+                   "cannot enter the control group '%s' of domain '%s': %s",
+                   home, op->dom.name, strerror(errno));
 }
 
 static int revert_destroy(struct op *op, struct disk_group *group,
@@ -160,6 +164,20 @@ static int revert_group(struct op *op, struct disk_group *group,
     return rc;
 }
 
+/* Whether these were written to is not to be seen from then on. */
+static void revert_before_opening(struct op *op)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < op->n_groups; i++)
+        if (op->groups[i].driver->opening_writes) {
+            disks_forget_left(op, &op->groups[i]);
+            any = true;
+        }
+    if (any)
+        revert_note(op);
+}
+
 /* When what libxl had begun has let go of them. */
 static void revert_note_again(struct op *op)
 {
@@ -167,7 +185,9 @@ static void revert_note_again(struct op *op)
 
     if (disks_wait_unused(op, NULL, &ignored))
         return;
-    disks_note_left(op, NULL);
+    for (size_t i = 0; i < op->n_groups; i++)
+        if (op->groups[i].driver->opening_writes)
+            disks_note_left(op, &op->groups[i]);
     revert_note(op);
 }
 
@@ -181,9 +201,7 @@ static int revert_restore(struct op *op, struct disk_group *group,
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot read memory image '%s'",
                                  op->snap.memory);
-    /* A tapdisk writes to its image when it opens it. */
-    disks_forget_left(op, NULL);
-    revert_note(op);
+    revert_before_opening(op);
     rc = domain_restore(op->xs, op->image.config_json, op->image.fd, &domid,
                         err);
     if (rc) {
