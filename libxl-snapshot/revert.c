@@ -164,48 +164,43 @@ static int revert_group(struct op *op, struct disk_group *group,
     return rc;
 }
 
-/* Whether these were written to is not to be seen from then on. */
-static void revert_before_opening(struct op *op)
+/* The disks of which it cannot be seen whether they are written to once they have
+ * been opened: `note` is disks_forget_left or disks_note_left. */
+static bool revert_note_opened(struct op *op,
+                               void (*note)(struct op *op,
+                                            const struct disk_group *group))
 {
     bool any = false;
 
     for (size_t i = 0; i < op->n_groups; i++)
         if (op->groups[i].driver->opening_writes) {
-            disks_forget_left(op, &op->groups[i]);
+            note(op, &op->groups[i]);
             any = true;
         }
     if (any)
         revert_note(op);
-}
-
-/* When what libxl had begun has let go of them. */
-static void revert_note_again(struct op *op)
-{
-    struct xlsnap_error ignored = { 0 };
-
-    if (disks_wait_unused(op, NULL, &ignored))
-        return;
-    for (size_t i = 0; i < op->n_groups; i++)
-        if (op->groups[i].driver->opening_writes)
-            disks_note_left(op, &op->groups[i]);
-    revert_note(op);
+    return any;
 }
 
 static int revert_restore(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
+    struct xlsnap_error ignored = { 0 };
     uint32_t domid;
+    bool opened;
     int rc;
 
     if (lseek(op->image.fd, op->image.stream, SEEK_SET) < 0)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot read memory image '%s'",
                                  op->snap.memory);
-    revert_before_opening(op);
+    opened = revert_note_opened(op, disks_forget_left);
     rc = domain_restore(op->xs, op->image.config_json, op->image.fd, &domid,
                         err);
     if (rc) {
-        revert_note_again(op);
+        /* When what libxl had begun has let go of them. */
+        if (opened && !disks_wait_unused(op, NULL, &ignored))
+            revert_note_opened(op, disks_note_left);
         return rc;
     }
     if (!domain_find_uuid(op->xs, op->snap.uuid, &op->dom) ||
