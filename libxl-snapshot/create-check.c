@@ -79,9 +79,10 @@ static int create_find(struct op *op, const char *which,
     /* Domain 0 has no configuration to load, so it is refused before. */
     if (!rc && op->dom.domid == 0)
         rc = domain_check_create(op->xs, &op->dom, op->force, err);
-    op->devices = domain_devices(op->dom.domid);
-    if (!rc)
+    if (!rc) {
+        op->devices = domain_devices(op->dom.domid);
         rc = domain_load_config(op->xs, &op->dom, err);
+    }
     return rc ? rc : domain_check_create(op->xs, &op->dom, op->force, err);
 }
 

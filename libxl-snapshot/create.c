@@ -118,10 +118,10 @@ static int create_save_failed(struct op *op, struct xlsnap_error *err)
 {
     struct xlsnap_error wake = { 0 }, writer = { 0 };
 
-    if (create_wake(op, &wake)) {
+    if (create_wake(op, &wake))
         op->late = wake.errnum == ETIMEDOUT;
+    if (wake.code && !op->late) /* create_failed tells that */
         handle_log(op->xs, XTL_ERROR, "%s", wake.msg);
-    }
     if (memory_writer_finish(op->writer, &op->written, &writer) &&
         writer.errnum && err->errnum != EINTR)
         *err = writer;

@@ -7,7 +7,6 @@
  * cuts paths at a colon): content from the domain's configuration, the backend
  * that serves it from libxl_device_disk_list.
  */
-
 #include "disk.h"
 #include "op.h"
 #include "paths.h"

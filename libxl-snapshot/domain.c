@@ -83,7 +83,7 @@ char *domain_devices(uint32_t domid)
 
     if (xsh)
         types = xs_directory(xsh, XBT_NULL, top, &n_types);
-    if (types)
+    if (types || (xsh && errno == ENOENT)) /* it has none */
         text = xstrdup("");
     for (unsigned int i = 0; types && i < n_types; i++) {
         cleanup_free char *dir = xasprintf("%s/%s", top, types[i]);

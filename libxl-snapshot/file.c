@@ -9,8 +9,6 @@
  */
 #include "file.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -21,7 +19,7 @@
 
 #define TEMP_NAME ".xl-snapshot.XXXXXX" /* fits beside the longest name */
 
-static struct file_id file_id_of(const struct stat *st)
+struct file_id file_id_of(const struct stat *st)
 {
     if (S_ISBLK(st->st_mode))
         return (struct file_id){ .ino = st->st_rdev, .block = true };
@@ -514,86 +512,6 @@ char *file_resolve(const char *path)
     free(current);
     errno = ELOOP;
     return NULL;
-}
-
-/* How a descriptor was opened: the octal flags in /proc/PID/fdinfo/FD. */
-static bool file_fd_writes(const char *pid, const char *fd)
-{
-    cleanup_free char *path = xasprintf("/proc/%s/fdinfo/%s", pid, fd);
-    cleanup_close int info = open(path, O_RDONLY | O_CLOEXEC);
-    char text[512], *flags;
-    ssize_t n = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
-
-    text[n > 0 ? n : 0] = 0;
-    flags = strstr(text, "flags:");
-    return flags && (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
-}
-
-/* Has the process this file open (for writing)?  One that is gone or not ours
- * has not. */
-static bool file_is_used_by(const struct file_id *id, const char *pid,
-                            bool writing)
-{
-    cleanup_free char *path = xasprintf("/proc/%s/fd", pid);
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    bool found = false;
-    struct file_id other;
-    struct stat st;
-
-    if (!dir)
-        return false;
-    while (!found && (entry = readdir(dir))) {
-        if (!isdigit((unsigned char)entry->d_name[0]) ||
-            fstatat(dirfd(dir), entry->d_name, &st, 0))
-            continue;
-        other = file_id_of(&st);
-        found = file_id_equal(id, &other) &&
-                (!writing || file_fd_writes(pid, entry->d_name));
-    }
-    closedir(dir);
-    return found;
-}
-
-static int file_count_users(const struct file_id *id, pid_t except,
-                            bool writing, pid_t *pid_r)
-{
-    DIR *proc = opendir("/proc");
-    struct dirent *entry;
-    int n = 0;
-    pid_t pid;
-
-    if (!proc)
-        return -1;
-    while ((entry = readdir(proc))) {
-        pid =
-            isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
-        if (pid == 0 || pid == except ||
-            !file_is_used_by(id, entry->d_name, writing))
-            continue;
-        if (n++ == 0 && pid_r)
-            *pid_r = pid;
-    }
-    closedir(proc);
-    return n;
-}
-
-int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)
-{
-    return file_count_users(id, except, false, pid_r);
-}
-
-int file_writers(const struct file_id *id, pid_t except, pid_t *pid_r)
-{
-    return file_count_users(id, except, true, pid_r);
-}
-
-bool file_is_open_in(const struct file_id *id, pid_t pid)
-{
-    char text[16];
-
-    snprintf(text, sizeof(text), "%d", (int)pid);
-    return file_is_used_by(id, text, false);
 }
 
 bool file_wait_readable(int fd, int timeout_ms)

@@ -18,6 +18,7 @@ struct file_id {
     bool block; /* a block device, identified by st_rdev */
 };
 
+struct file_id file_id_of(const struct stat *st);
 /* Follows symlinks.  -XLSNAP_FAILED with errnum if it cannot be stat'ed. */
 int file_id(const char *path, struct file_id *id_r, struct xlsnap_error *err);
 bool file_id_equal(const struct file_id *a, const struct file_id *b);

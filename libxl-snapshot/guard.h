@@ -35,8 +35,10 @@ int guard_looking(struct guard *guard, struct xlsnap_error *err);
 void guard_pausing(struct guard *guard);
 /* The guest runs again; only the monitor is still to be seen to. */
 void guard_disarm(struct guard *guard);
-/* It runs, and nothing of the snapshot is left; but it may suspend yet.  False:
- * there is no guard any more to wait for that. */
+/*
+ * It runs on unchanged disks, and all is about to be undone; but it may suspend
+ * yet.  False: there is no guard any more to wait for that.
+ */
 bool guard_late(struct guard *guard);
 /*
  * Says farewell and reaps it; an armed one, whose guest is not known to run,

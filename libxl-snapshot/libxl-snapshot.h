@@ -230,6 +230,9 @@ struct xlsnap_revert_options {
  * input is proved before the running domain is destroyed; after that the
  * operation goes forward only, and if it cannot: -XLSNAP_UNFINISHED, nothing
  * lost, xlsnap_recover continues it.
+ *
+ * Moves the calling process into the control group of the domain's QEMU, for the
+ * new one to be in it, and does not move it back.
  */
 XLSNAP_PUBLIC int xlsnap_revert(struct xlsnap *xs,
                                 const struct xlsnap_snapshot *snap,

@@ -200,6 +200,7 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, const char *home,
 int monitor_start(struct xlsnap *xs, const struct domain *dom,
                   struct xlsnap_error *err)
 {
+    /* For guard and recover, who have not seen where its monitor was. */
     cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
     cleanup_close int in = -1;
     int fd[2];

@@ -357,20 +357,22 @@ int pending_each(struct xlsnap *xs,
     return rc;
 }
 
-/* As request.c tells a file from a domain; the library knows no command line. */
-static bool name_looks_like_file(const char *name)
+/* Would it be taken for a file, an option, KEY=VALUE?  The library knows no command
+ * line; request.c does. */
+static bool name_needs_option(const char *name)
 {
     size_t n = strlen(name);
 
-    return strchr(name, '/') || name[0] == '-' ||
+    return strpbrk(name, "/=") || name[0] == '-' ||
            (n >= 4 &&
             (!strcmp(name + n - 4, ".cfg") || !strcmp(name + n - 4, ".xml")));
 }
 
 char *pending_cure(const char *domain, bool abandon)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:+@%/-";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyz"
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:+@%/=-";
     bool quoted = !*domain || domain[strspn(domain, plain)];
     char *text = NULL;
     size_t len = 0;
@@ -379,7 +381,7 @@ char *pending_cure(const char *domain, bool abandon)
     if (!f)
         abort();
     fprintf(f, "xl snapshot-recover %s%s%s", abandon ? "--abandon " : "",
-            name_looks_like_file(domain) ? "-d " : "", quoted ? "\"" : "");
+            name_needs_option(domain) ? "-d " : "", quoted ? "\"" : "");
     for (; *domain; domain++) {
         if (quoted && strchr("\"\\$`", *domain))
             fputc('\\', f);

@@ -33,9 +33,8 @@ static int recover_revert_find(struct op *op, bool *done_r,
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "domain '%s' has been started meanwhile (domid %" PRIu32
                        "), so the revert to '%s' cannot go on; nothing was "
-                       "touched ('%s' drops the "
-                       "record and leaves all as it is; or destroy the domain "
-                       "and run recover again)",
+                       "touched ('%s' drops the record and leaves all as it "
+                       "is; or destroy the domain and run recover again)",
                        p->domain, op->dom.domid, p->name, abandon);
 }
 
@@ -108,7 +107,8 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
                                 running ? &op->dom.domid : NULL, err);
-    if (!rc && !running)
+    /* One that has never run yet may be ours, or be starting once more. */
+    if (!rc)
         rc = disks_check_left(op, err);
     if (!rc)
         rc = revert_check_memory(op, err);
@@ -174,6 +174,11 @@ int recover_revert(struct op *op, char **outcome_r, struct xlsnap_error *err)
     int rc;
 
     recover_find_domain(op);
+    if (op->dom.domid == DOMAIN_NONE) { /* or it is just rebooting */
+        rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
+        if (rc)
+            return rc;
+    }
     if (recover_revert_untouched(op)) {
         rc = recover_revert_wake(op, err);
         if (rc)

@@ -25,8 +25,10 @@ int recover_find(struct op *op, const char *which, struct xlsnap_error *err);
  * was started since; op->dom.domid is DOMAIN_NONE if there is none.
  */
 void recover_find_domain(struct op *op);
-/* recover-revert.c: for --abandon; and else. */
+/* recover-revert.c: --abandon, before the record is dropped: a guest of ours that
+ * stands still goes on. */
 int recover_revert_let_go(struct op *op, struct xlsnap_error *err);
+/* The revert is finished, or had not begun; the record is dropped. */
 int recover_revert(struct op *op, char **outcome_r, struct xlsnap_error *err);
 
 #endif

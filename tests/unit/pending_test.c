@@ -526,6 +526,7 @@ static void the_cure_can_be_typed_as_it_is(void **state)
     assert_cure("it's", false, "xl snapshot-recover \"it's\"");
     assert_cure("web1.cfg", true, "xl snapshot-recover --abandon -d web1.cfg");
     assert_cure("a/b", false, "xl snapshot-recover -d a/b");
+    assert_cure("a=b", false, "xl snapshot-recover -d a=b");
     assert_cure("-v", false, "xl snapshot-recover -d -v");
     assert_cure("", false, "xl snapshot-recover \"\"");
 }

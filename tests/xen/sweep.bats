@@ -45,6 +45,14 @@ setup()
     snap create "$guest" name=try
     assert_status 4
     assert_says "an earlier revert of domain '$guest' was not finished"
+    # Nor while it reboots, and does not run.
+    labguest tell "$guest" reboot
+    until_true 60 eval "guest_is_gone || guest_shut_down"
+    snap recover "$guest"
+    assert_status 4
+    assert_says "('xl snapshot-recover --abandon $guest' drops the record"
+    labguest ready "$guest" 180
+    assert_sound
     number=$(newest)
     guest_end
     snap recover "$guest"
