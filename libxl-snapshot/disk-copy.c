@@ -124,11 +124,8 @@ static int check_qemu(struct op *op, const struct disk *disk,
 
     if (!entry)
         return -err->code;
-    if (!file_is_open_in(&disk->id, op->dom.qemu_pid))
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s': '%s' is not the file that QEMU (pid "
-                           "%d) has open; was it replaced?",
-                           disk->vdev, disk->source, (int)op->dom.qemu_pid);
+    if (qemu_check_opened(op, disk, err))
+        return -err->code;
     backing = json_get_string(json_get(entry, "image"), "backing-filename");
     if (!backing || backing[0] == '/' || strchr(backing, ':') ||
         file_same_dir(disk->source, disk->target))

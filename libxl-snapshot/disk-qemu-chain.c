@@ -91,6 +91,29 @@ static bool chain_overlay_takes(const struct disk *disk)
 
 /* ---- checks ---- */
 
+/* The disk's file gets another name there, and its own goes to another file. */
+static int check_link(const struct disk *disk, const char *dir,
+                      const struct stat *st, struct xlsnap_error *err)
+{
+    cleanup_free char *own_dir = file_dir_of(disk->path);
+
+    if (st->st_dev != disk->id.dev)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': target '%s' is on another file system "
+                           "than '%s', which becomes the frozen file by "
+                           "getting that name (snapshot=overlay has no such "
+                           "limit)",
+                           disk->vdev, disk->target, disk->path);
+    if (!file_same_mount(dir, disk->path) ||
+        !file_same_mount(own_dir, disk->path))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': '%s' is mounted itself, or otherwise "
+                           "than '%s', so it cannot get the name '%s' "
+                           "(snapshot=overlay has no such limit)",
+                           disk->vdev, disk->path, dir, disk->target);
+    return 0;
+}
+
 static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
 {
     cleanup_free char *dir = file_dir_of(disk->target);
@@ -110,14 +133,7 @@ static int check_target_place(const struct disk *disk, struct xlsnap_error *err)
                            "disk '%s': cannot write to '%s', where the target "
                            "goes",
                            disk->vdev, dir);
-    if (chain_is_external(disk) && st.st_dev != disk->id.dev)
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s': target '%s' is on another file system "
-                           "than '%s', which becomes the frozen file by "
-                           "getting that name (snapshot=overlay has no such "
-                           "limit)",
-                           disk->vdev, disk->target, disk->path);
-    return 0;
+    return chain_is_external(disk) ? check_link(disk, dir, &st, err) : 0;
 }
 
 int chain_check_place(const struct disk *disk, const char *active,

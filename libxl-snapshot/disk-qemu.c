@@ -61,11 +61,8 @@ static int qemu_check_disk(struct op *op, struct disk *disk,
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s': QEMU does not serve '%s' as %s",
                            disk->vdev, disk->source, qemu_format(disk->format));
-    if (!file_is_open_in(&disk->id, op->dom.qemu_pid))
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s': '%s' is not the file that QEMU (pid "
-                           "%d) has open; was it replaced?",
-                           disk->vdev, disk->source, (int)op->dom.qemu_pid);
+    if (qemu_check_opened(op, disk, err))
+        return -err->code;
     disk->node = xstrdup(json_get_string(entry, "node-name"));
     return method_of(disk)->check(op, disk, entry, err);
 }

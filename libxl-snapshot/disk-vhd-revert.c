@@ -112,7 +112,9 @@ static int revert_disk(struct op *op, struct disk *disk,
     if (!rc)
         rc = revert_keep(op, disk, err);
     if (!rc)
-        rc = vhd_make_child(tmp, disk->target, like, err);
+        rc = vhd_snapshot(tmp, disk->target, err);
+    if (!rc)
+        rc = vhd_settle_child(tmp, like, err);
     return rc ? rc : vhd_rename(tmp, disk->path, err);
 }
 

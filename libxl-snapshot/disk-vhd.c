@@ -2,15 +2,18 @@
 /*
  * External snapshots of VHD images that tapdisk serves (script=block-tap), the
  * disk's name staying what it is:
- *     link(P, TARGET); an empty child TMP of TARGET                before
+ *     link(P, TARGET)                                              before
+ *     tap-ctl pause; an empty child TMP of TARGET; tap-ctl unpause
  *     tap-ctl pause; rename(TMP, P); tap-ctl unpause               in the pause
  * A pause closes the image, so nothing but its names matters then; unpausing
- * opens P, which is the child by then, and TARGET below it.  Until the rename P
- * and TARGET are one file: cut off anywhere, P is whole.
+ * opens P, which in the end is the child, and TARGET below it.  Until the
+ * rename P and TARGET are one file: cut off anywhere, P is whole.
  *
- * The child is made while tapdisk has P open.  P's last footer is away then
- * (blktap, block-vhd.c, vhd_kill_footer), and vhd-util takes the copy at its
- * beginning (libvhd.c, vhd_read_footer).
+ * The child is made while the guest runs, so that it stands still for the rename
+ * only; its requests wait meanwhile, as blktap's own users have it: an image in
+ * use is without its last footer (block-vhd.c, vhd_kill_footer).  What is written
+ * to the parent after that is the child's, too: it names its parent by uuid and
+ * path.
  *
  * Parent locators are relative names: TARGET must be in P's directory, and the
  * child gets TARGET's name and never P's.
@@ -88,13 +91,11 @@ int vhd_rename(const char *from, const char *to, struct xlsnap_error *err)
     return file_fsync_dir_of(to, err);
 }
 
-int vhd_make_child(const char *child, const char *parent, const char *like,
-                   struct xlsnap_error *err)
+int vhd_settle_child(const char *child, const char *like,
+                     struct xlsnap_error *err)
 {
-    int rc = vhd_snapshot(child, parent, err);
+    int rc = file_copy_attributes(like, child, err);
 
-    if (!rc)
-        rc = file_copy_attributes(like, child, err);
     if (!rc)
         rc = vhd_sync(child, err);
     return rc ? rc : file_fsync_dir_of(child, err);
@@ -119,6 +120,11 @@ int vhd_check_place(const struct disk *disk, struct xlsnap_error *err)
                            "target '%s' is not in '%s': a VHD image finds its "
                            "parent by a name relative to its own directory",
                            disk->target, dir);
+    if (!file_same_mount(dir, disk->path))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "'%s' is mounted itself: its name cannot be given "
+                           "to another file",
+                           disk->path);
     if (access(dir, W_OK | X_OK))
         return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
                                  "cannot write to '%s', where the new image "
@@ -269,33 +275,8 @@ static int note_made(struct op *op, struct disk *disk, const char *file,
     return pending_write(op->xs, &op->pending, err);
 }
 
-static int prepare_disk(struct op *op, struct disk *disk,
-                        struct xlsnap_error *err)
-{
-    cleanup_free char *tmp = disk_temporary(op, disk);
-    int rc = vhd_link(disk->path, disk->target, err);
-
-    if (!rc && !vhd_name_is(disk->target, &disk->id))
-        rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "'%s' is no longer the file it was", disk->path);
-    if (!rc)
-        rc = vhd_make_child(tmp, disk->target, disk->path, err);
-    return rc ? rc : note_made(op, disk, tmp, err);
-}
-
-static int vhd_prepare(struct op *op, struct disk_group *group,
-                       struct xlsnap_error *err)
-{
-    group->touched = true;
-    for (size_t i = 0; i < group->n; i++)
-        if (prepare_disk(op, group->disks[i], err) ||
-            steps_disk_done(op, "disk-prepare", group->disks[i], err))
-            return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
-    return 0;
-}
-
-/* It must have closed what gets another name. */
-static int create_pause(const struct disk *disk, const struct tapdisk *t,
+/* It must have closed the image, too. */
+static int pause_closed(const struct disk *disk, const struct tapdisk *t,
                         struct xlsnap_error *err)
 {
     int rc = tapdisk_pause(t, err);
@@ -306,6 +287,52 @@ static int create_pause(const struct disk *disk, const struct tapdisk *t,
                          "says that it is paused",
                          (int)t->pid, disk->path);
     return rc;
+}
+
+/* Whatever fails here, vhd_rescue lets tapdisk go on. */
+static int prepare_child(const struct disk *disk, const struct tapdisk *t,
+                         const char *child, struct xlsnap_error *err)
+{
+    int rc = pause_closed(disk, t, err);
+
+    if (!rc)
+        rc = vhd_snapshot(child, disk->target, err);
+    if (!rc)
+        rc = tapdisk_unpause(t, disk->source, err);
+    if (!rc && !file_is_open_in(&disk->id, t->pid))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "tapdisk (pid %d) does not have '%s' open again",
+                         (int)t->pid, disk->path);
+    return rc;
+}
+
+static int prepare_disk(struct op *op, struct disk *disk,
+                        const struct tapdisk *t, struct xlsnap_error *err)
+{
+    cleanup_free char *tmp = disk_temporary(op, disk);
+    int rc = vhd_link(disk->path, disk->target, err);
+
+    if (!rc && !vhd_name_is(disk->target, &disk->id))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "'%s' is no longer the file it was", disk->path);
+    if (!rc)
+        rc = prepare_child(disk, t, tmp, err);
+    if (!rc)
+        rc = vhd_settle_child(tmp, disk->path, err);
+    return rc ? rc : note_made(op, disk, tmp, err);
+}
+
+static int vhd_prepare(struct op *op, struct disk_group *group,
+                       struct xlsnap_error *err)
+{
+    const struct tapdisk *t = group->state;
+
+    group->touched = true;
+    for (size_t i = 0; i < group->n; i++)
+        if (prepare_disk(op, group->disks[i], &t[i], err) ||
+            steps_disk_done(op, "disk-prepare", group->disks[i], err))
+            return xlsnap_prefix(err, "disk '%s'", group->disks[i]->vdev);
+    return 0;
 }
 
 static int create_disk(struct op *op, struct disk *disk,
@@ -319,7 +346,7 @@ static int create_disk(struct op *op, struct disk *disk,
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "'%s', '%s' or '%s' is no longer the file it was",
                            disk->path, disk->target, tmp);
-    rc = create_pause(disk, t, err);
+    rc = pause_closed(disk, t, err);
     if (!rc)
         rc = vhd_rename(tmp, disk->path, err);
     if (!rc)

@@ -17,9 +17,9 @@ bool vhd_name_exists(const char *path);
 int vhd_link(const char *from, const char *to, struct xlsnap_error *err);
 /* The new name replaces what has it, durably. */
 int vhd_rename(const char *from, const char *to, struct xlsnap_error *err);
-/* An empty child of `parent`, on disk, its owner and mode as `like`'s. */
-int vhd_make_child(const char *child, const char *parent, const char *like,
-                   struct xlsnap_error *err);
+/* A new child gets `like`'s owner and mode, and is on disk then. */
+int vhd_settle_child(const char *child, const char *like,
+                     struct xlsnap_error *err);
 /* TARGET must be in the disk's directory, where images can be made. */
 int vhd_check_place(const struct disk *disk, struct xlsnap_error *err);
 /* Room for a child of the size of `like`, beside it. */

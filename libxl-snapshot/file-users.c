@@ -21,30 +21,30 @@ static bool file_fd_writes(const char *pid, const char *fd)
     return flags && (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
 }
 
-/* Has the process this file open (for writing)?  One that is gone or not ours
- * has not. */
-static bool file_is_used_by(const struct file_id *id, const char *pid,
-                            bool writing)
+/* So many descriptors of the process are this file (for writing); none, if it is
+ * gone or not ours to ask. */
+static int file_count_fds(const struct file_id *id, const char *pid,
+                          bool writing)
 {
     cleanup_free char *path = xasprintf("/proc/%s/fd", pid);
     DIR *dir = opendir(path);
     struct dirent *entry;
-    bool found = false;
     struct file_id other;
     struct stat st;
+    int n = 0;
 
     if (!dir)
-        return false;
-    while (!found && (entry = readdir(dir))) {
+        return 0;
+    while ((entry = readdir(dir))) {
         if (!isdigit((unsigned char)entry->d_name[0]) ||
             fstatat(dirfd(dir), entry->d_name, &st, 0))
             continue;
         other = file_id_of(&st);
-        found = file_id_equal(id, &other) &&
-                (!writing || file_fd_writes(pid, entry->d_name));
+        n += file_id_equal(id, &other) &&
+             (!writing || file_fd_writes(pid, entry->d_name));
     }
     closedir(dir);
-    return found;
+    return n;
 }
 
 static int file_count_users(const struct file_id *id, pid_t except,
@@ -61,7 +61,7 @@ static int file_count_users(const struct file_id *id, pid_t except,
         pid =
             isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
         if (pid == 0 || pid == except ||
-            !file_is_used_by(id, entry->d_name, writing))
+            file_count_fds(id, entry->d_name, writing) == 0)
             continue;
         if (n++ == 0 && pid_r)
             *pid_r = pid;
@@ -80,10 +80,15 @@ int file_writers(const struct file_id *id, pid_t except, pid_t *pid_r)
     return file_count_users(id, except, true, pid_r);
 }
 
-bool file_is_open_in(const struct file_id *id, pid_t pid)
+int file_opened_in(const struct file_id *id, pid_t pid)
 {
     char text[16];
 
     snprintf(text, sizeof(text), "%d", (int)pid);
-    return file_is_used_by(id, text, false);
+    return file_count_fds(id, text, false);
+}
+
+bool file_is_open_in(const struct file_id *id, pid_t pid)
+{
+    return file_opened_in(id, pid) > 0;
 }

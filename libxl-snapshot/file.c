@@ -209,6 +209,17 @@ bool file_same_dir(const char *a, const char *b)
            !file_id(dir_b, &id_b, &ignored) && file_id_equal(&id_a, &id_b);
 }
 
+bool file_same_mount(const char *a, const char *b)
+{
+    struct statx x = { 0 }, y = { 0 };
+
+    if (statx(AT_FDCWD, a, 0, STATX_MNT_ID, &x) ||
+        statx(AT_FDCWD, b, 0, STATX_MNT_ID, &y) ||
+        !(x.stx_mask & y.stx_mask & STATX_MNT_ID))
+        return true;
+    return x.stx_mnt_id == y.stx_mnt_id;
+}
+
 int file_fsync_dir_of(const char *path, struct xlsnap_error *err)
 {
     cleanup_free char *dir = file_dir_of(path);

@@ -85,6 +85,11 @@ int file_fsync_dir_of(const char *path, struct xlsnap_error *err);
 char *file_dir_of(const char *path);
 /* Are both in the same directory, whatever it is called? */
 bool file_same_dir(const char *a, const char *b);
+/*
+ * Are both reached by the same mount?  link(2) and rename(2) ask for that, even of
+ * one file system.  Kernels before 5.8 do not tell: true.
+ */
+bool file_same_mount(const char *a, const char *b);
 
 /*
  * Makes directory `path` with its missing parents, 0700 each and fsynced.
@@ -125,7 +130,9 @@ int file_writers(const struct file_id *id, pid_t except, pid_t *pid_r);
  * at most timeout_ms, signals notwithstanding.  False on time-out.
  */
 bool file_wait_readable(int fd, int timeout_ms);
-/* Has this process the file open? */
+/* How many descriptors this process has of the file. */
+int file_opened_in(const struct file_id *id, pid_t pid);
+/* Has it any? */
 bool file_is_open_in(const struct file_id *id, pid_t pid);
 
 #endif

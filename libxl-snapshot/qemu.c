@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 
+#include "file.h"
 #include "run.h"
 #include "util.h"
 
@@ -137,6 +138,25 @@ const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                     disk->vdev, disk->source);
     }
     return found;
+}
+
+int qemu_check_opened(const struct op *op, const struct disk *disk,
+                      struct xlsnap_error *err)
+{
+    int n = file_opened_in(&disk->id, op->dom.qemu_pid);
+
+    if (n == 0)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': '%s' is not the file that QEMU (pid "
+                           "%d) has open; was it replaced?",
+                           disk->vdev, disk->source, (int)op->dom.qemu_pid);
+    if (n > 1)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': QEMU (pid %d) has '%s' open more than "
+                           "once: below another disk, or for something that "
+                           "somebody has told it to do",
+                           disk->vdev, (int)op->dom.qemu_pid, disk->source);
+    return 0;
 }
 
 bool qemu_has_our_jobs(struct op *op)

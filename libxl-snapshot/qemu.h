@@ -42,6 +42,12 @@ const struct json *qemu_find_node(struct op *op, const struct json *blocks,
                                   const struct disk *disk,
                                   struct xlsnap_error *err);
 /*
+ * -XLSNAP_REFUSED unless QEMU has opened the disk's file, once: of a second node,
+ * which Xen's QEMU does not lock out, nobody knows what it keeps in mind.
+ */
+int qemu_check_opened(const struct op *op, const struct disk *disk,
+                      struct xlsnap_error *err);
+/*
  * An HVM guest has each disk twice, emulated until its PV drivers take over, and
  * two nodes of QEMU's then have the image open, of which each knows nothing of
  * what the other writes.  -XLSNAP_REFUSED if an emulated one is there still.

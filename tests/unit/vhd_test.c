@@ -27,16 +27,14 @@ static void the_frozen_image_is_target_and_the_name_the_childs(void **state)
 
 static void a_child_of_an_empty_child_has_that_as_parent(void **state)
 {
-    use_served();
-    create();
-    end_tapdisk();
-    RUN("vhd-util", "snapshot", "-n", "new", "-p", "a.vhd", "-e");
-    RUN("mv", "new", "a.vhd");
-    disk->id = id_of("a.vhd");
-    memset(&disk->made, 0, sizeof(disk->made));
-    free(disk->target);
-    disk->target = in_dir("second.vhd");
-    call(disk_vhd.prepare);
+    cleanup_free char *empty = in_dir("empty.vhd");
+    cleanup_free char *child = in_dir("child.vhd");
+    struct xlsnap_error err = { 0 };
+
+    use_vhd();
+    RUN("vhd-util", "snapshot", "-n", "empty.vhd", "-p", "a.vhd", "-e");
+    assert_int_equal(vhd_snapshot(child, empty, &err), 0);
+    assert_int_equal(vhd_check_parent(child, empty, &err), 0);
 }
 
 static void a_name_that_is_taken_is_not_overwritten(void **state)
@@ -55,6 +53,9 @@ static void a_snapshot_that_fails_is_told(void **state)
     assert_fails(disk_vhd.prepare, XLSNAP_FAILED,
                  "disk 'xvda': 'vhd-util snapshot' exited with status 28 (No "
                  "space left on device)");
+    unlink("state/tapdisks/fail");
+    call(disk_vhd.rescue);
+    assert_goes_on(&disk->id);
     call(disk_vhd.remove);
     assert_files(".", "a.vhd");
     assert_goes_on(&disk->id);

@@ -176,9 +176,20 @@ assert_as_gold()
     python3 -c "import os; assert os.getxattr('$fs/a.raw', 'user.x') == b'y'"
 }
 
-@test "then the guest reboots, on the right files" {
+@test "a reboot, xl save and restore, shutdown and create: on the right files" {
+    local number
+
     reboots
     assert_scanned
+    assert_right_files
+    saves_and_restores
+    assert_right_files
+    number=$(newest)
+    xl shutdown -w "$guest"
+    until_true 60 guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back "$number"
     assert_right_files
     snap revert "$guest" name=gold
     assert_status 0

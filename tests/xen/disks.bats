@@ -79,6 +79,28 @@ assert_refused()
     assert_refused "disks 'xvde' and 'xvdf' are the same file, '$file'" no
 }
 
+@test "a file that is another disk's base, or that QEMU has open for more, is refused" {
+    local base=$disk_dir/base.qcow2 top=$disk_dir/top.qcow2
+
+    qemu-img create -q -f qcow2 "$base" 16M
+    qemu-img create -q -f qcow2 -b "$base" -F qcow2 "$top"
+    xl block-attach "$guest" "format=qcow2,vdev=xvde,access=rw,target=$base"
+    snapshot alone -f "disks=['vdev=xvde']"
+    rm -r "$snapshots/$guest/alone"
+    xl block-attach "$guest" "format=qcow2,vdev=xvdf,access=rw,target=$top"
+    snap create "$guest" name=no -f "disks=['vdev=xvde']"
+    xl block-detach "$guest" xvdf
+    assert_refused "disk 'xvde': QEMU (pid " no
+    assert_says "has '$base' open more than once: below another disk, or "
+    xl qemu-monitor-command "$guest" \
+        "drive_add 0 if=none,id=other,format=qcow2,readonly=on,file.locking=off,file=$base"
+    snap create "$guest" name=no -f "disks=['vdev=xvde']"
+    xl qemu-monitor-command "$guest" "drive_del other"
+    assert_refused "open more than once" no
+    xl block-detach "$guest" xvde
+    rm "$base" "$top"
+}
+
 @test "a file that is also a disk that takes no part is refused" {
     local file=$disk_dir/twice.raw access
 

@@ -323,6 +323,12 @@ $context"
     snap create "$guest" name=far \
         "disks=['vdev=xvdb,target=/run/b.qcow2,snapshot=external']"
     assert_refused "disk 'xvdb': target '/run/b.qcow2' is on another file system"
+    # The same one, but no file there can get a second name here.
+    mount --bind "$disk_dir/frozen" /mnt
+    snap create "$guest" name=far \
+        "disks=['vdev=xvdb,target=/mnt/b.qcow2,snapshot=external']"
+    umount /mnt
+    assert_refused "disk 'xvdb': '$disk_b' is mounted itself, or otherwise than '/mnt'"
 }
 
 @test "a file system without room for the overlay is refused" {

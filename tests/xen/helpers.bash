@@ -58,6 +58,30 @@ guest_end()
     assert_images_whole
 }
 
+# LVM's programs complain of bats' descriptors.
+lv()
+{
+    "$@" 3>&- 4>&-
+}
+
+# Nothing that these tests have done may have harmed the volume group $vg.
+assert_vg_whole()
+{
+    local ill
+
+    ill=$(lv lvs --noheadings -o lv_name,lv_health_status,lv_check_needed \
+        -S 'lv_health_status!="" || lv_check_needed=1' "$vg")
+    [ -z "$ill" ] || fail "volumes are ill: $ill"
+    assert_not_suspended
+}
+
+# No volume is suspended.
+assert_not_suspended()
+{
+    ! dmsetup info -c --noheadings -o name,suspended | grep -i ':Suspended' ||
+        fail "a device is left suspended"
+}
+
 # It has shut down, for whatever reason, a suspend included.
 guest_shut_down()
 {

@@ -29,6 +29,7 @@ setup_file()
 teardown_file()
 {
     guest_end
+    assert_vg_whole
     vg_clear
     umount "$xfs"
     rm -r "$xfs" "$xfs.img"

@@ -8,12 +8,6 @@ vg=lab-vg
 vg_file=/var/lib/guests/lab-vg.pv
 lock_file=/run/lock/lvm/V_$vg
 
-# LVM's programs complain of bats' descriptors.
-lv()
-{
-    "$@" 3>&- 4>&-
-}
-
 # vg_setup: the VG with a thin pool, empty.
 vg_setup()
 {
@@ -30,17 +24,6 @@ vg_setup()
         lv lvcreate -qq -y -Wn -L 600M -T "$vg/pool"
     fi
     vg_clear
-}
-
-# Nothing that these tests have done may have harmed the volume group.
-assert_vg_whole()
-{
-    local ill
-
-    ill=$(lv lvs --noheadings -o lv_name,lv_health_status,lv_check_needed \
-        -S 'lv_health_status!="" || lv_check_needed=1' "$vg")
-    [ -z "$ill" ] || fail "volumes are ill: $ill"
-    assert_not_suspended
 }
 
 # All volumes but the pool.
@@ -101,11 +84,4 @@ lv_says()
 lv_exists()
 {
     lv lvs "$vg/$1" >/dev/null 2>&1
-}
-
-# Nothing of the VG is suspended.
-assert_not_suspended()
-{
-    ! dmsetup info -c --noheadings -o name,suspended | grep -i ':Suspended' ||
-        fail "a device is left suspended"
 }

@@ -14,6 +14,7 @@ commands()
         END { exit !found }' "$manual" |
         sed -e "s|/srv/web1-monday|$disk_dir/a-monday|g" \
             -e "s|/srv/web1-a\.qcow2|$disk_a|g; s|/srv/web1-b\.qcow2|$disk_b|g" \
+            -e "s|/srv/web1\.img|$disk_dir/a.img|g" \
             -e "s|/srv/web1\.qcow2|$disk_a|g; s|/srv/web1\.vhd|$disk_a|g" \
             -e "s|/dev/vg0/web1-|/dev/$vg/root-|g; s|web1|$guest|g"
 }

@@ -49,6 +49,7 @@ mixed_end()
     local store=/var/lib/guests/store-$guest loop
 
     guest_end
+    assert_vg_whole
     umount "$disk_dir/xfs"
     loop=$(losetup -n -O NAME -j "$store/pv.img")
     {

@@ -6,6 +6,7 @@
 #     xvdb  qcow2: external
 #     xvdc  raw: an overlay
 #     xvdd  qcow2: an overlay
+#     xvde  qcow2: external, the second one
 # Takes long.
 
 load helpers
@@ -26,15 +27,17 @@ setup_file()
     vhd-util create -n "$disk_dir/a.vhd" -s 8
     labguest disk "$disk_a"
     labguest disk "$disk_b"
+    labguest disk "$disk_dir/e.qcow2"
     truncate -s 64M "$disk_dir/c.raw"
     labguest start "$guest" --mem 112 --slots 128 \
         --disk "$(tapdisk_disk "$disk_dir/a.vhd" xvda)" \
         --disk "$disk_a,qcow2,xvdb,w" \
         --disk "format=raw,vdev=xvdc,access=rw,backendtype=qdisk,target=$disk_dir/c.raw" \
-        --disk "$disk_b,qcow2,xvdd,w"
+        --disk "$disk_b,qcow2,xvdd,w" --disk "$disk_dir/e.qcow2,qcow2,xvde,w"
     sweep_setup "disks=[ 'vdev=xvda,snapshot=external', 'vdev=xvdb,snapshot=external',
         'vdev=xvdc,snapshot=overlay,target=$disk_dir/c.@NAME@.ovl',
-        'vdev=xvdd,snapshot=overlay,target=$disk_dir/d.@NAME@.ovl' ]"
+        'vdev=xvdd,snapshot=overlay,target=$disk_dir/d.@NAME@.ovl',
+        'vdev=xvde,snapshot=external' ]"
 }
 
 teardown_file()

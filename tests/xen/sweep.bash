@@ -40,6 +40,7 @@ disk_state()
     done < <(find "$disk_dir" ! -type d | sort)
     snapshot_tags
     lvs --noheadings -o lv_full_name 2>/dev/null 3>&- 4>&-
+    dmsetup ls | cut -f 1 | sort
     ls -A "$snapshots/$guest"
     xl list -l "$guest" |
         jq -c '.[0].config.disks[] | [.vdev, .pdev_path, .format]'
@@ -50,6 +51,12 @@ assert_gold_only()
     assert_nothing_pending
     disk_state | diff -u "$BATS_FILE_TMPDIR/state" - >&2 ||
         fail "something is left, or changed"
+}
+
+# How many images QEMU has open, of all chains.
+qemu_nodes()
+{
+    xl qemu-monitor-command "$guest" "info block -n" | grep -c '^[^ ]'
 }
 
 # steps COMMAND...: its fault points (steps.c), from the dry run: STEP, and for
@@ -110,8 +117,9 @@ forget_try()
 # Step, moment: before and after are the only outcomes, and the guest runs.
 check_create()
 {
-    local context="$1:$2" outcome=before
+    local context="$1:$2" outcome=before nodes
 
+    nodes=$(qemu_nodes)
     fault "$context" create "$guest" name=try "${create_args[@]}"
     [ "$status" -ne 0 ] || fail "the fault had no effect"
     if [ "$2" = after ]; then
@@ -132,6 +140,8 @@ check_create()
     if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
         outcome=after
         forget_try
+    elif [ "$(qemu_nodes)" != "$nodes" ]; then
+        fail "QEMU has more, or fewer, than $nodes images open"
     fi
     assert_gold_only
     assert_monitored

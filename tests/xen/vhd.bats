@@ -40,7 +40,7 @@ teardown_file()
 
 teardown()
 {
-    rm -f /run/fake-tapdisk/fail
+    rm -f /run/fake-tapdisk/fail*
 }
 
 # What is there beside the snapshots' own directories; digests of frozen ones.
@@ -170,6 +170,14 @@ assert_refused()
     assert_served "$disk_a"
 }
 
+@test "a reboot, xl save and restore: on the right images" {
+    reboots
+    assert_scanned
+    assert_served "$disk_a"
+    saves_and_restores
+    assert_served "$disk_a"
+}
+
 @test "merged into the frozen image as the manual has it, while it is shut down" {
     local number
 
@@ -228,19 +236,35 @@ assert_refused()
     [ "$(domid)" = "$id" ]
 }
 
+# Of two disks the calls 1 and 2 are before the pause, 3 and 4 in it.
 @test "create: tapdisk does not pause, or not open the new image: undone" {
-    local what
+    local what code
 
-    for what in "tap-ctl pause 5" "vhd-util snapshot 28" "tap-ctl unpause 5"; do
+    for what in "tap-ctl pause 5 1" "tap-ctl pause 5 4" "tap-ctl unpause 5 2" \
+        "tap-ctl unpause 5 3" "tap-ctl unpause 5 4" "vhd-util snapshot 28 2"; do
+        context=$what
         echo "$what" >/run/fake-tapdisk/fail
         snap create "$guest" name=try
-        [[ $status == [15] ]] || fail "$what"
-        rm /run/fake-tapdisk/fail
-        snap recover "$guest"
-        assert_status 0
+        rm /run/fake-tapdisk/fail*
+        assert_status 1
+        read -r _ _ code _ <<<"$what"
+        assert_says "exited with status $code"
         assert_sound
         assert_gold_only
         assert_served "$disk_a"
     done
+    assert_scanned
+}
+
+@test "create: tapdisk cannot be told to go on: recover does that" {
+    echo "tap-ctl unpause 5" >/run/fake-tapdisk/fail
+    snap create "$guest" name=try
+    rm /run/fake-tapdisk/fail
+    assert_status 5
+    snap recover "$guest"
+    assert_status 0
+    assert_sound
+    assert_gold_only
+    assert_served "$disk_a"
     assert_scanned
 }

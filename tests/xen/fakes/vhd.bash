@@ -15,7 +15,8 @@
 #
 # A child gets its parent's data when it is opened for the first time, which
 # looks the same to whoever writes to it as reading through to the parent does;
-# and no parent may change after that: stricter than blktap.
+# and no parent may change after that: stricter than blktap. As is this: a
+# snapshot of an image that a tapdisk has open fails.
 
 data_at=4096
 ENOENT=2
@@ -24,14 +25,19 @@ EINVAL=22
 
 fake_dir=${FAKE_TAPDISK_DIR:-/run/fake-tapdisk}
 
-# Fails as the file "fail" says: lines of "PROGRAM COMMAND STATUS".
+# Fails as the file "fail" says: lines of "PROGRAM COMMAND STATUS [NTH]"; with NTH
+# in that call only.
 fail_if_told()
 {
-    local program command code
+    local program command code nth calls
 
     [ -f "$fake_dir/fail" ] || return 0
-    while read -r program command code; do
-        [ "$program $command" != "${0##*/} $1" ] || exit "$code"
+    while read -r program command code nth; do
+        [ "$program $command" = "${0##*/} $1" ] || continue
+        [ "$nth" ] || exit "$code"
+        echo >>"$fake_dir/fail.$command"
+        mapfile calls <"$fake_dir/fail.$command"
+        [ "${#calls[@]}" -ne "$nth" ] || exit "$code"
     done <"$fake_dir/fail"
 }
 
