@@ -33,6 +33,8 @@ int cgroup_enter(const char *group)
 
     if (now && !strcmp(now, group))
         return 0;
+    if (!strcmp(group, CGROUP_OWN))
+        mkdir(CGROUP_ROOT CGROUP_OWN, 0755);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     return fd < 0 ? -1 : file_write_all(fd, "0", 1);
 }

@@ -15,7 +15,17 @@
  * (cgroups(7)); NULL: it is gone, or there is none.  To be freed.
  */
 char *cgroup_of(pid_t pid);
-/* Moves this process there.  0 or -1 with errno; 0 also if it is there. */
+/*
+ * A group of our own at the top, where systemd leaves alone what it has not made,
+ * for what belongs to a domain that has no QEMU.  Its monitor's group will not do:
+ * systemd may take that process for the main one of its unit, and end the unit,
+ * with all that is in it, when the monitor ends.
+ */
+#define CGROUP_OWN "/xl-snapshot"
+/*
+ * Moves this process there; makes CGROUP_OWN if need be.  0 or -1 with errno; 0 also
+ * if it is there.
+ */
 int cgroup_enter(const char *group);
 
 #endif

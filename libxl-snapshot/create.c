@@ -63,7 +63,7 @@ static int create_wake(struct op *op, struct xlsnap_error *err)
         rc = domain_settle(op->xs, &op->dom, op->requested,
                            op->late ? 0 : DOMAIN_SETTLE_MS, err);
     if (!rc && op->paused_now)
-        rc = domain_unpause(op->xs, op->dom.domid, err);
+        rc = domain_wake(op->xs, &op->dom, err);
     if (!rc) {
         op->requested = false;
         op->paused_now = false;
@@ -366,6 +366,7 @@ static void create_fill_record(struct op *op)
     if (!stat(dir, &st))
         p->dir_ino = st.st_ino;
     p->memory_place = pending_place(op->snap.memory);
+    p->live = op->live;
     p->monitor = op->monitor;
     p->paused = op->paused;
     pending_set_disks(p, op);

@@ -170,25 +170,6 @@ static int revert_make(struct op *op, const struct disk *disk, const char *tmp,
     return rc ? rc : revert_fill(op, disk, to, tmp, err);
 }
 
-/* What the guest wrote since gets another name, where it is to be kept. */
-static int revert_keep(struct op *op, const struct disk *disk,
-                       struct xlsnap_error *err)
-{
-    cleanup_free char *name = disk_kept_name(op, disk);
-
-    if (!op->pending.keep || (access(disk->path, F_OK) && errno == ENOENT))
-        return 0;
-    if (!link(disk->path, name)) {
-        handle_log(op->xs, XTL_NOTICE, "disk '%s': what it was is kept as '%s'",
-                   disk->vdev, name);
-        return file_fsync_dir_of(name, err);
-    }
-    if (errno == EEXIST) /* this is done again after a crash */
-        return 0;
-    return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                             "cannot link '%s' to '%s'", disk->path, name);
-}
-
 static int revert_disk(struct op *op, const struct disk *disk,
                        struct xlsnap_error *err)
 {
@@ -196,8 +177,9 @@ static int revert_disk(struct op *op, const struct disk *disk,
     struct xlsnap_error ignored = { 0 };
     int rc = revert_make(op, disk, tmp, err);
 
-    if (!rc)
-        rc = revert_keep(op, disk, err);
+    if (!rc && op->pending.keep &&
+        (!access(disk->path, F_OK) || errno != ENOENT))
+        rc = disk_keep(op, disk, err);
     if (!rc && rename(tmp, disk->path))
         rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                "cannot rename '%s' to '%s'", tmp, disk->path);

@@ -220,8 +220,10 @@ int lvm_prove_last(struct op *op, struct disk_group *group,
 int lvm_revert(struct op *op, struct disk_group *group,
                struct xlsnap_error *err)
 {
+    int before = lvm_set_patience(LVM_LOCK_PATIENT_MS);
     int rc = lvm_each(op, group, revert_one, err);
 
+    lvm_set_patience(before);
     if (rc)
         err->code = XLSNAP_FAILED;
     return rc ? -err->code : 0;

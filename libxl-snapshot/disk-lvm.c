@@ -380,9 +380,11 @@ static int lvm_remove(struct op *op, struct disk_group *group,
                       struct xlsnap_error *err)
 {
     int rc = lvm_rescue(op, group, err);
+    int before = lvm_set_patience(LVM_LOCK_PATIENT_MS);
 
     for (size_t i = 0; i < group->n && !rc; i++)
         rc = lvm_remove_disk(op, group->disks[i], err);
+    lvm_set_patience(before);
     return rc;
 }
 

@@ -93,27 +93,6 @@ int chain_prove(struct op *op, struct disk *disk, struct xlsnap_error *err)
     return rc ? rc : prove_image(disk, frozen, err);
 }
 
-/* What the guest wrote since gets another name, where it is to be kept. */
-static int chain_keep(struct op *op, struct disk *disk,
-                      struct xlsnap_error *err)
-{
-    cleanup_free char *name = disk_kept_name(op, disk);
-
-    if (!chain_name_exists(disk->path) ||
-        (!op->pending.keep && !active_is_precious(op, disk)))
-        return 0;
-    /* It is there already when this is done again after a crash. */
-    if (!link(disk->path, name)) {
-        handle_log(op->xs, XTL_NOTICE, "disk '%s': what it was is kept as '%s'",
-                   disk->vdev, name);
-        return file_fsync_dir_of(name, err);
-    }
-    return errno == EEXIST ? 0
-                           : xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                               "cannot link '%s' to '%s'",
-                                               disk->path, name);
-}
-
 /* A fresh overlay on the frozen file takes the name of the active one. */
 int chain_revert(struct op *op, struct disk *disk, struct xlsnap_error *err)
 {
@@ -121,13 +100,16 @@ int chain_revert(struct op *op, struct disk *disk, struct xlsnap_error *err)
     cleanup_free char *frozen = chain_is_external(disk)
                                     ? xstrdup(disk->target)
                                     : realpath(disk->source, NULL);
-    const char *like = chain_name_exists(disk->path) ? disk->path : frozen;
+    const char *like = frozen;
     int rc = chain_prove(op, disk, err);
 
     if (!rc && !frozen)
         rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "'%s'", disk->source);
-    if (!rc)
-        rc = chain_keep(op, disk, err);
+    if (!rc && chain_name_exists(disk->path) &&
+        (op->pending.keep || active_is_precious(op, disk)))
+        rc = disk_keep(op, disk, err);
+    if (chain_name_exists(disk->path))
+        like = disk->path;
     /* A qemu-img of a run that was cut off may have that file open still. */
     if (!rc)
         rc = file_unlink(tmp, err);

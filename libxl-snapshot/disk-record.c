@@ -122,11 +122,15 @@ int disks_from_record(struct op *op, struct xlsnap_error *err)
     const struct pending *p = &op->pending;
     struct xlsnap_error one = { 0 };
 
+    disks_clear(op); /* what an earlier call has made */
     if (disks_from_snapshot(op, err) && !op->n_groups)
         return -err->code;
-    if (op->n_disks != p->n_disks)
+    if (op->n_disks != p->n_disks) {
+        for (size_t i = 0; i < op->n_disks; i++)
+            op->disks[i].unknown = true;
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "'%s' has disks without a method", p->file);
+    }
     if (disks_check_record(op, &one))
         xlsnap_keep_first(err, &one);
     for (size_t i = 0; i < op->n_disks; i++) {

@@ -83,20 +83,6 @@ int vhd_unused(struct op *op, struct disk_group *group,
 }
 
 /* What the guest wrote since gets another name, where it is to be kept. */
-static int revert_keep(struct op *op, const struct disk *disk,
-                       struct xlsnap_error *err)
-{
-    cleanup_free char *name = disk_kept_name(op, disk);
-
-    /* It is there already when this is done again after a crash. */
-    if (!op->pending.keep || !vhd_name_exists(disk->path) ||
-        vhd_name_exists(name))
-        return 0;
-    handle_log(op->xs, XTL_NOTICE, "disk '%s': what it was is kept as '%s'",
-               disk->vdev, name);
-    return vhd_link(disk->path, name, err);
-}
-
 static int revert_disk(struct op *op, struct disk *disk,
                        struct xlsnap_error *err)
 {
@@ -109,8 +95,8 @@ static int revert_disk(struct op *op, struct disk *disk,
         rc = file_unlink(tmp, err); /* of a run that was cut off */
     if (!rc)
         rc = prove_disk(op, disk, err);
-    if (!rc)
-        rc = revert_keep(op, disk, err);
+    if (!rc && op->pending.keep && vhd_name_exists(disk->path))
+        rc = disk_keep(op, disk, err);
     if (!rc)
         rc = vhd_snapshot(tmp, disk->target, err);
     if (!rc)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "copy.h"
+#include "file.h"
 #include "op.h"
 #include "util.h"
 
@@ -299,4 +300,25 @@ int disk_prove_keep(const struct op *op, const struct disk *disk,
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "'%s' exists already, and nothing is ever overwritten",
                        name);
+}
+
+int disk_keep(struct op *op, const struct disk *disk, struct xlsnap_error *err)
+{
+    cleanup_free char *name = disk_kept_name(op, disk);
+    int rc = 0;
+
+    if (!link(disk->path, name))
+        rc = file_fsync_dir_of(name, err);
+    else if (errno == EEXIST) /* this is done again after a crash */
+        return 0;
+    else if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK ||
+             errno == ENOSYS) /* no hard links there */
+        rc = file_rename_new(disk->path, name, err);
+    else
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot link '%s' to '%s'", disk->path, name);
+    if (!rc)
+        handle_log(op->xs, XTL_NOTICE, "disk '%s': what it was is kept as '%s'",
+                   disk->vdev, name);
+    return rc;
 }

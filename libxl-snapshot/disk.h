@@ -249,6 +249,9 @@ char *disk_kept_name(const struct op *op, const struct disk *disk);
 /* With --keep: that name is free.  In a recovery an earlier try may have it. */
 int disk_prove_keep(const struct op *op, const struct disk *disk,
                     struct xlsnap_error *err);
+/* What the disk's path leads to gets that name, too; or, on a file system without
+ * hard links, instead. */
+int disk_keep(struct op *op, const struct disk *disk, struct xlsnap_error *err);
 /* "xvda, xvdb", to be freed. */
 char *disk_group_names(const struct disk_group *group);
 void disks_clear(struct op *op);

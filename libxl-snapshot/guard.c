@@ -337,6 +337,8 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
      * sake. */
     if (armed)
         recover_rescue_domain(xs, dom->uuid);
+    if (armed && !rc)
+        recover_note_settled(xs, dom->uuid);
     guard_monitor(xs, dom, monitor);
     return rc;
 }

@@ -198,12 +198,22 @@ static bool lvm_was_locked(const struct xlsnap_error *err)
            strstr(err->msg, "Can't get lock");
 }
 
+static int lvm_patience_ms = LVM_LOCK_MS;
+
+int lvm_set_patience(int ms)
+{
+    int before = lvm_patience_ms;
+
+    lvm_patience_ms = ms;
+    return before;
+}
+
 static int lvm_program(const char *const argv[], const char *config,
                        int timeout_ms, char **out_r, struct xlsnap_error *err)
 {
     cleanup_free char *all = xasprintf("global/wait_for_locks=0 %s", config);
     const char *full[ARGS_MAX + 3] = { argv[0], "--config", all };
-    int64_t deadline = now_ms() + LVM_LOCK_MS;
+    int64_t deadline = now_ms() + lvm_patience_ms;
     struct xlsnap_error one;
 
     for (size_t i = 1; argv[i]; i++) {
@@ -225,7 +235,7 @@ static int lvm_program(const char *const argv[], const char *config,
                ? xlsnap_prefix(err,
                                "the volume group has been locked by another "
                                "LVM command for %d s, or is gone",
-                               LVM_LOCK_MS / 1000)
+                               lvm_patience_ms / 1000)
                : -err->code;
 }
 

@@ -14,6 +14,7 @@
 #include "error.h"
 
 #define LVM_LOCK_MS 10000
+#define LVM_LOCK_PATIENT_MS 120000
 #define LVM_TIMEOUT_MS 60000
 #define LVM_REMOVE_TIMEOUT_MS \
     600000 /* a thin LV's blocks are freed one by one */
@@ -60,6 +61,12 @@ bool lvm_has_word(const char *words, const char *word);
  */
 int lvm_run(const char *const argv[], const char *config, int timeout_ms,
             struct xlsnap_error *err);
+/*
+ * How long the VG's lock is waited for: LVM_LOCK_MS, while a guest stands still or
+ * nothing is done yet; LVM_LOCK_PATIENT_MS, when giving up would leave a domain
+ * down or a snapshot behind.  For all LVM commands from here on; the old one back.
+ */
+int lvm_set_patience(int ms);
 /* As lvm_run; what it prints, to be freed. */
 int lvm_output(const char *const argv[], const char *config, int timeout_ms,
                char **out_r, struct xlsnap_error *err);

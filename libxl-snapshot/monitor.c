@@ -166,10 +166,13 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
 
 char *monitor_home(const struct domain *dom)
 {
-    pid_t monitor = monitor_find(dom->domid);
-    char *home = monitor ? cgroup_of(dom->qemu_pid) : NULL;
+    char *home = NULL;
 
-    return home ? home : cgroup_of(monitor);
+    if (dom->domid == DOMAIN_NONE)
+        return NULL;
+    if (monitor_find(dom->domid))
+        home = cgroup_of(dom->qemu_pid);
+    return home ? home : xstrdup(CGROUP_OWN);
 }
 
 static void __attribute__((noreturn))
@@ -180,8 +183,7 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, const char *home,
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     setsid();
-    if (home)
-        cgroup_enter(home); /* or it stays in ours */
+    cgroup_enter(home); /* or it stays in ours */
     for (int i = 0; i < 3; i++)
         if (null >= 0)
             dup2(null, i);
@@ -200,8 +202,6 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, const char *home,
 int monitor_start(struct xlsnap *xs, const struct domain *dom,
                   struct xlsnap_error *err)
 {
-    /* For guard and recover, who have not seen where its monitor was. */
-    cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
     cleanup_close int in = -1;
     int fd[2];
     char ready;
@@ -213,7 +213,7 @@ int monitor_start(struct xlsnap *xs, const struct domain *dom,
     in = fd[0];
     pid = fork();
     if (!pid)
-        monitor_exec(xs, dom, dom->home ? dom->home : qemus, fd[1]);
+        monitor_exec(xs, dom, dom->home ? dom->home : CGROUP_OWN, fd[1]);
     close(fd[1]);
     if (pid < 0 || !file_wait_readable(in, READY_TIMEOUT_MS) ||
         read(in, &ready, 1) != 1)

@@ -25,9 +25,9 @@ pid_t monitor_find(uint32_t domid);
  */
 pid_t monitor_find_name(const char *name);
 /*
- * The control group that its QEMU is in, or else its monitor.  To be freed.  NULL:
- * none; or it has no monitor in the background, and what `xl create -F` is in, a
- * unit, may end with the domain.
+ * The control group for what belongs to the domain: its QEMU's, or CGROUP_OWN, if it
+ * has none; or no monitor in the background, for what `xl create -F` is in, a unit,
+ * may end when the domain suspends.  NULL: there is no domain.  To be freed.
  */
 char *monitor_home(const struct domain *dom);
 /*

@@ -10,7 +10,7 @@
 #include "snapshot.h"
 #include "util.h"
 
-#define RECORD_FORMAT 5
+#define RECORD_FORMAT 6
 #define RECORD_MAX (1 << 20)
 
 static void record_put_id(struct json_writer *w, const char *name,
@@ -65,6 +65,8 @@ static char *record_text(const struct pending *p)
     json_put_string(w, "made_dir", p->made_dir);
     json_put_bool(w, "looking", p->looking);
     json_put_bool(w, "no_return", p->no_return);
+    json_put_bool(w, "live", p->live);
+    json_put_bool(w, "settled", p->settled);
     json_put_bool(w, "monitor", p->monitor);
     json_put_bool(w, "paused", p->paused);
     json_put_bool(w, "force", p->force);
@@ -85,6 +87,13 @@ static char *record_text(const struct pending *p)
 static char *pending_dir(struct xlsnap *xs)
 {
     return xasprintf("%s/pending", xs->state_dir);
+}
+
+static char *pending_file(struct xlsnap *xs, const char *uuid)
+{
+    cleanup_free char *dir = pending_dir(xs);
+
+    return xasprintf("%s/%s.json", dir, uuid);
 }
 
 /* The kernel's random name for this boot of the host; to be freed. */
@@ -125,7 +134,7 @@ int pending_write(struct xlsnap *xs, struct pending *p,
 {
     cleanup_free char *dir = pending_dir(xs);
     cleanup_free char *text = NULL;
-    cleanup_free char *file = xasprintf("%s/%s.json", dir, p->uuid);
+    cleanup_free char *file = pending_file(xs, p->uuid);
     int rc = file_make_dir(dir, NULL, err);
 
     free(p->boot_id);
@@ -285,6 +294,8 @@ static bool record_get(struct pending *p, const struct json *v)
     p->made_dir = record_string_or_null(&r, "made_dir");
     p->looking = record_bool(&r, "looking");
     p->no_return = record_bool(&r, "no_return");
+    p->live = record_bool(&r, "live");
+    p->settled = record_bool(&r, "settled");
     p->monitor = record_bool(&r, "monitor");
     p->paused = record_bool(&r, "paused");
     p->force = record_bool(&r, "force");
@@ -321,6 +332,17 @@ static int pending_read(const char *file, struct pending *p,
                          file);
     json_free(root);
     return rc;
+}
+
+int pending_find(struct xlsnap *xs, const char *uuid, struct pending *p,
+                 struct xlsnap_error *err)
+{
+    cleanup_free char *file = pending_file(xs, uuid);
+
+    memset(p, 0, sizeof(*p));
+    if (access(file, F_OK) && errno == ENOENT)
+        return 0;
+    return pending_read(file, p, err);
 }
 
 static int record_filter(const struct dirent *e)

@@ -47,6 +47,8 @@ struct pending {
     char *made_dir;    /* topmost directory made for it (create), or NULL */
     bool looking;      /* revert: we may have paused the domain, to look */
     bool no_return;    /* revert: the domain may be destroyed */
+    bool live;         /* create: --live */
+    bool settled;      /* create: the guest runs, and will not suspend any more */
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
     bool force;        /* revert: -f was given */
@@ -70,6 +72,9 @@ int pending_drop(struct pending *p, struct xlsnap_error *err);
  */
 int pending_each(struct xlsnap *xs,
                  bool (*found)(const struct pending *p, void *user), void *user,
+                 struct xlsnap_error *err);
+/* The record of this domain; none: no ->file. */
+int pending_find(struct xlsnap *xs, const char *uuid, struct pending *p,
                  struct xlsnap_error *err);
 /*
  * -XLSNAP_REFUSED, naming the cure, if a record concerns this domain (by uuid

@@ -109,8 +109,9 @@ static const struct json *qemu_pick(struct op *op, const struct json *blocks,
     for (size_t i = 0; i < json_array_len(blocks); i++) {
         const struct json *entry = json_array_at(blocks, i);
 
-        if (by_name ? qemu_entry_is_named(entry, disk)
-                    : qemu_entry_is_device(op, entry, disk, broken)) {
+        if (json_get_string(json_get(entry, "inserted"), "node-name") &&
+            (by_name ? qemu_entry_is_named(entry, disk)
+                     : qemu_entry_is_device(op, entry, disk, broken))) {
             found = json_get(entry, "inserted");
             ++*n_r;
         }

@@ -20,6 +20,8 @@
 #include "steps.h"
 #include "util.h"
 
+#define HEADERS_MAX (1 << 20) /* bytes of an image before the first memory */
+
 /* ---- finding the record ---- */
 
 struct search {
@@ -44,7 +46,17 @@ static bool search_match(const struct pending *p, void *user)
     return true;
 }
 
-int recover_find(struct op *op, const char *which, struct xlsnap_error *err)
+/* Numbers of another boot must not be written into a record of this one. */
+static void recover_take(struct op *op, const struct pending *p)
+{
+    op->pending = *p;
+    if (op->pending.file && !pending_same_boot(&op->pending))
+        op->pending.domid = op->pending.restored = DOMAIN_NONE;
+}
+
+/* `which`: as the user has it. */
+static int recover_search(struct op *op, const char *which,
+                          struct xlsnap_error *err)
 {
     struct search s = { .which = which };
     struct xlsnap_error ignored = { 0 };
@@ -61,15 +73,23 @@ int recover_find(struct op *op, const char *which, struct xlsnap_error *err)
                          "%zu operations are pending; name the domain "
                          "(%s/pending lists them)",
                          s.n, op->xs->state_dir);
-    if (rc) {
+    if (rc)
         pending_clear(&s.found);
-        return rc;
-    }
-    op->pending = s.found;
-    /* Numbers of another boot must not be written into a record of this one. */
-    if (op->pending.file && !pending_same_boot(&op->pending))
-        op->pending.domid = op->pending.restored = DOMAIN_NONE;
-    return 0;
+    else
+        recover_take(op, &s.found);
+    return rc;
+}
+
+int recover_find(struct op *op, const char *uuid, struct xlsnap_error *err)
+{
+    struct pending p;
+    int rc = pending_find(op->xs, uuid, &p, err);
+
+    if (rc)
+        pending_clear(&p);
+    else
+        recover_take(op, &p);
+    return rc;
 }
 
 /*
@@ -142,6 +162,47 @@ static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
                        op->dom.name, (int)helper);
 }
 
+/*
+ * For how long, in ms, the guest may suspend yet: a tool and its guard that died
+ * while it froze its processes have left that to nobody.  Once there is memory in
+ * the image it has suspended, and where it stands still is seen; but a live save
+ * writes memory before that, too.
+ */
+static int recover_late_ms(const struct pending *p)
+{
+    struct stat st;
+    time_t age;
+
+    if (!p->memory_id.ino || p->settled || !pending_same_boot(p) ||
+        stat(p->file, &st))
+        return 0;
+    age = time(NULL) - st.st_mtime;
+    if (age < 0 || age >= DOMAIN_GUARD_MS / 1000 ||
+        (!p->live && !stat(p->memory_tmp, &st) && st.st_size >= HEADERS_MAX))
+        return 0;
+    return DOMAIN_GUARD_MS - (int)age * 1000;
+}
+
+/* The guest runs, or goes on, and does not stand still afterwards. */
+static int recover_settle(struct op *op, bool published,
+                          struct xlsnap_error *err)
+{
+    int late = published ? 0 : recover_late_ms(&op->pending);
+    int rc;
+
+    if (late && domain_refresh(op->xs, &op->dom) == DOMAIN_THERE &&
+        !domain_is_suspended(&op->dom))
+        handle_log(op->xs, XTL_NOTICE,
+                   "domain '%s' may have been asked to suspend just before the "
+                   "create was cut off; that is waited for, for %d s at most",
+                   op->dom.name, late / 1000);
+    rc = domain_settle(op->xs, &op->dom, late > 0, late, err);
+    if (!rc || !late || err->errnum != ETIMEDOUT)
+        return rc;
+    memset(err, 0, sizeof(*err)); /* it had not been, or it runs again */
+    return 0;
+}
+
 static int recover_create_wake(struct op *op, bool published,
                                struct xlsnap_error *err)
 {
@@ -152,7 +213,7 @@ static int recover_create_wake(struct op *op, bool published,
         return 0;
     rc = recover_wait_helper(op, err);
     if (!rc)
-        rc = domain_settle(op->xs, &op->dom, false, 0, err);
+        rc = recover_settle(op, published, err);
     if (!rc && p->paused && !published &&
         domain_refresh(op->xs, &op->dom) == DOMAIN_THERE && op->dom.info.paused)
         rc = domain_unpause(op->xs, op->dom.domid, err);
@@ -278,6 +339,23 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
     op_clear(&op);
 }
 
+void recover_note_settled(struct xlsnap *xs, const char *uuid)
+{
+    struct xlsnap_error err = { 0 };
+    struct op op;
+    int rc;
+
+    op_init(&op, xs);
+    rc = recover_find(&op, uuid, &err);
+    if (!rc && op.pending.file && !strcmp(op.pending.operation, "create")) {
+        op.pending.settled = true;
+        rc = pending_write(xs, &op.pending, &err);
+    }
+    if (rc)
+        handle_log(xs, XTL_WARN, "%s", err.msg);
+    op_clear(&op);
+}
+
 /* Before the record is dropped: files may be left as they are, a guest that
  * stands still may not. */
 static int recover_let_go(struct op *op, struct xlsnap_error *err)
@@ -301,8 +379,7 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
                                "stays ('xl destroy' ends both)",
                                op->dom.name);
     }
-    rc = op_is_same_domain(op) ? domain_settle(op->xs, &op->dom, false, 0, err)
-                               : 0;
+    rc = op_is_same_domain(op) ? recover_settle(op, false, err) : 0;
     /* What there was no time for while the guest stood still (disk.h). */
     if (!rc && recover_rescue(op, &later))
         handle_log(op->xs, XTL_ERROR, "%s", later.msg);
@@ -389,7 +466,7 @@ int xlsnap_recover(struct xlsnap *xs, const char *domain,
 
     *outcome_r = NULL;
     op_init(&op, xs);
-    rc = recover_find(&op, domain, err);
+    rc = recover_search(&op, domain, err);
     if (!rc && !op.pending.file)
         *outcome_r = xstrdup("nothing pending");
     else if (!rc)

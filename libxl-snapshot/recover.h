@@ -11,6 +11,9 @@
  * whatever they are.
  */
 void recover_rescue_domain(struct xlsnap *xs, const char *uuid);
+/* The guard's work is done: notes that the guest of that create goes on for good.
+ * Failures are logged. */
+void recover_note_settled(struct xlsnap *xs, const char *uuid);
 /*
  * A revert of that domain was cut off before the destroy, and its guest is about
  * to go on, or (awake) does so: notes that it has not begun, for what the guest
@@ -18,8 +21,9 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid);
  */
 void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake);
 
-/* The record that `which` means (NULL: any), in op->pending; none: no ->file. */
-int recover_find(struct op *op, const char *which, struct xlsnap_error *err);
+/* The record of that domain, in op->pending; none: no ->file.  Another one that
+ * cannot be read, or has its name, does no harm. */
+int recover_find(struct op *op, const char *uuid, struct xlsnap_error *err);
 /*
  * The domain that has the disks now: the one of the record, or a namesake that
  * was started since; op->dom.domid is DOMAIN_NONE if there is none.

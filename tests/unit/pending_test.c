@@ -64,6 +64,8 @@ static void assert_same(const struct pending *a, const struct pending *b)
     assert_same_string(a->discarded, b->discarded);
     assert_same_string(a->boot_id, b->boot_id);
     assert_int_equal(a->no_return, b->no_return);
+    assert_int_equal(a->live, b->live);
+    assert_int_equal(a->settled, b->settled);
     assert_int_equal(a->monitor, b->monitor);
     assert_int_equal(a->paused, b->paused);
     assert_int_equal(a->force, b->force);
@@ -123,6 +125,8 @@ static void a_record_is_replaced(void **state)
     p.restored = 8;
     p.looking = true;
     p.released = true;
+    p.live = true;
+    p.settled = true;
     p.paused = false;
     write_record(&p);
     read_records(&found);

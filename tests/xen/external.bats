@@ -175,6 +175,26 @@ END
     reboots
 }
 
+@test "a create that was cut off is abandoned: the disks are what they are, and work" {
+    run env XLSNAP_FAULT=durable:kill-after "$faulty" create "$guest" name=try --external
+    assert_status 5
+    until_true 60 no_guard
+    snap recover --abandon "$guest"
+    assert_status 0
+    assert_nothing_pending
+    assert_names_served
+    assert_sound
+    assert_monitored
+    assert_chain "$disk_a" "a.qcow2 a-try.qcow2 a-gold.qcow2"
+    assert_chain "$disk_b" "b.qcow2 b-try.qcow2 b-gold.qcow2"
+    reboots
+    assert_scanned
+    snap revert "$guest" name=gold
+    assert_status 0
+    assert_back_at_gold
+    rm -r "$snapshots/$guest/try" "$disk_dir"/?-try.qcow2
+}
+
 @test "a disk that is attached meanwhile: it fails, and all is undone" {
     labguest disk "$disk_dir/c.qcow2"
     program qemu-img <<END

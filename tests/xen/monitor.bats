@@ -5,6 +5,7 @@
 # Takes long.
 
 load helpers
+load lvm
 
 setup_file()
 {
@@ -155,4 +156,36 @@ group_of()
     guest_end
     until_true 15 rmdir "$group/job"
     until_true 15 rmdir "$group/guests"
+}
+
+# What its own monitor was in may end with that.
+@test "without QEMU: a control group of its own" {
+    local group=/sys/fs/cgroup
+
+    mountpoint -q "$group" || mount -t cgroup2 none "$group"
+    guest_end
+    vg_setup
+    lv_new thick root
+    labguest cfg "$guest" --mem 112 --disk "/dev/$vg/root,raw,xvda,w"
+    mkdir "$group/guests" "$group/job"
+    in_group guests labguest start "$guest" 3>&-
+    ! xenstore-exists "/local/domain/$(domid)/image/device-model-pid"
+    run in_group job xl-snapshot create "$guest" name=nightly
+    assert_status 0
+    echo 1 >"$group/job/cgroup.kill"
+    echo 1 >"$group/guests/cgroup.kill"
+    [ "$(group_of "$(monitor_pids)")" = /xl-snapshot ]
+    reboots
+    run in_group job xl-snapshot revert "$guest" name=nightly
+    assert_status 0
+    echo 1 >"$group/job/cgroup.kill"
+    assert_sound
+    [ "$(group_of "$(monitor_pids)")" = /xl-snapshot ]
+    reboots
+    guest_end
+    assert_vg_whole
+    vg_clear
+    until_true 15 rmdir "$group/job"
+    rmdir "$group/guests"
+    until_true 15 rmdir "$group/xl-snapshot"
 }

@@ -65,3 +65,30 @@ assert_runs_on()
     assert_scanned
     reboots
 }
+
+# Linux acknowledges a request before it freezes its processes.
+@test "all are killed while it freezes: recover waits until it has suspended" {
+    local device="${vg/-/--}-b" node creator
+
+    node=/local/domain/$(domid)/control/shutdown
+    dmsetup suspend --noflush --nolockfs "$device"
+    sleep 5
+    xenstore-watch -n 3 "$node" >"$BATS_TEST_TMPDIR/seen" 3>&- &
+    xl-snapshot create -f "$guest" name=try \
+        "disks=['vdev=xvda', 'vdev=xvdb,snapshot=no']" 3>&- 2>/dev/null &
+    creator=$!
+    # The watch's own beginning, the request, and that it was seen.
+    until_true 60 eval '[ "$(wc -l <"$BATS_TEST_TMPDIR/seen")" -ge 3 ]'
+    pkill -KILL -f '^[^ ]*xl-snapshot (create|guard) '
+    wait "$creator" || true
+    { sleep 6; dmsetup resume "$device"; } 3>&- &
+    snap recover "$guest"
+    assert_status 0
+    assert_says "may have been asked to suspend just before"
+    sleep 30
+    assert_sound
+    assert_no_trace try
+    assert_monitored
+    snapshot fourth
+    assert_scanned
+}
