@@ -48,7 +48,7 @@ struct pending {
     bool looking;      /* revert: we may have paused the domain, to look */
     bool no_return;    /* revert: the domain may be destroyed */
     bool live;         /* create: --live */
-    bool settled;      /* create: the guest runs, and will not suspend any more */
+    bool settled;      /* create: the guest runs and will not suspend any more */
     bool monitor;      /* at the end the domain shall have one */
     bool paused;       /* at the end the domain shall be paused */
     bool force;        /* revert: -f was given */
