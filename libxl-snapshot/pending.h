@@ -43,19 +43,19 @@ struct pending {
     struct file_id memory_id; /* of the image (create); ino 0: not made yet */
     char *token; /* 16 hex digits, in names that only this run knows */
     uint64_t memory_place; /* inode of the image's directory; 0: made by us */
-    uint64_t dir_ino;  /* inode of the directory that was there to hold it */
-    char *made_dir;    /* topmost directory made for it (create), or NULL */
-    bool looking;      /* revert: we may have paused the domain, to look */
-    bool no_return;    /* revert: the domain may be destroyed */
-    bool live;         /* create: --live */
-    bool settled;      /* create: the guest runs and will not suspend any more */
-    bool monitor;      /* at the end the domain shall have one */
-    bool paused;       /* at the end the domain shall be paused */
-    bool force;        /* revert: -f was given */
-    bool keep;         /* revert: keep what is given up... */
-    char *discarded;   /* ...with this in its name */
-    char *boot_id;     /* of the host; domids mean nothing after its reboot */
-    uint32_t domid;    /* of the domain before; DOMAIN_NONE: none ran */
+    uint64_t dir_ino; /* inode of the directory that was there to hold it */
+    char *made_dir;   /* topmost directory made for it (create), or NULL */
+    bool looking;     /* revert: we may have paused the domain, to look */
+    bool no_return;   /* revert: the domain may be destroyed */
+    bool live;        /* create: --live */
+    bool settled;     /* create: the guest runs and will not suspend any more */
+    bool monitor;     /* at the end the domain shall have one */
+    bool paused;      /* at the end the domain shall be paused */
+    bool force;       /* revert: -f was given */
+    bool keep;        /* revert: keep what is given up... */
+    char *discarded;  /* ...with this in its name */
+    char *boot_id;    /* of the host; domids mean nothing after its reboot */
+    uint32_t domid;   /* of the domain before; DOMAIN_NONE: none ran */
     uint32_t restored; /* revert: of the domain after; DOMAIN_NONE: not yet */
     bool released;     /* revert: done; that domain may have run, and ended */
     struct pending_disk *disks; /* those that take part */
