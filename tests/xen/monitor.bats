@@ -169,7 +169,7 @@ group_of()
     labguest cfg "$guest" --mem 112 --disk "/dev/$vg/root,raw,xvda,w"
     mkdir "$group/guests" "$group/job"
     in_group guests labguest start "$guest" 3>&-
-    ! xenstore-exists "/local/domain/$(domid)/image/device-model-pid"
+    run ! xenstore-exists "/local/domain/$(domid)/image/device-model-pid"
     run in_group job xl-snapshot create "$guest" name=nightly
     assert_status 0
     echo 1 >"$group/job/cgroup.kill"

@@ -78,7 +78,7 @@ assert_runs_on()
         "disks=['vdev=xvda', 'vdev=xvdb,snapshot=no']" 3>&- 2>/dev/null &
     creator=$!
     # The watch's own beginning, the request, and that it was seen.
-    until_true 60 eval '[ "$(wc -l <"$BATS_TEST_TMPDIR/seen")" -ge 3 ]'
+    until_true 60 eval "[ \"\$(wc -l <$BATS_TEST_TMPDIR/seen)\" -ge 3 ]"
     pkill -KILL -f '^[^ ]*xl-snapshot (create|guard) '
     wait "$creator" || true
     { sleep 6; dmsetup resume "$device"; } 3>&- &
