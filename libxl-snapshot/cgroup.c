@@ -3,6 +3,9 @@
 #include "cgroup.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "file.h"
 #include "util.h"
@@ -30,8 +33,10 @@ int cgroup_enter(const char *group)
     cleanup_free char *now = cgroup_of(getpid());
     cleanup_free char *path = xasprintf(CGROUP_ROOT "%s/cgroup.procs", group);
     cleanup_close int fd = -1;
+    struct statfs fs;
 
-    if (now && !strcmp(now, group))
+    if (statfs(CGROUP_ROOT, &fs) || fs.f_type != CGROUP2_SUPER_MAGIC ||
+        (now && !strcmp(now, group)))
         return 0;
     if (!strcmp(group, CGROUP_OWN))
         mkdir(CGROUP_ROOT CGROUP_OWN, 0755);

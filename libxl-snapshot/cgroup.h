@@ -24,7 +24,7 @@ char *cgroup_of(pid_t pid);
 #define CGROUP_OWN "/xl-snapshot"
 /*
  * Moves this process there; makes CGROUP_OWN if need be.  0 or -1 with errno; 0 also
- * if it is there.
+ * if it is there, or if the unified hierarchy is not in its place.
  */
 int cgroup_enter(const char *group);
 

@@ -86,6 +86,16 @@ static int create_monitor(struct op *op, struct disk_group *group,
     return rc;
 }
 
+/* For recover, which need not wait for the guest then.  Not worth a failure. */
+static void create_note_settled(struct op *op)
+{
+    struct xlsnap_error note = { 0 };
+
+    op->pending.settled = true;
+    if (op->pending.file && pending_write(op->xs, &op->pending, &note))
+        handle_log(op->xs, XTL_WARN, "%s", note.msg);
+}
+
 /* The guest is woken even when its disks' names could not be put right: it
  * runs on the right files, and recover tries again. */
 static int create_failed(struct op *op, struct xlsnap_error *err)
@@ -96,6 +106,8 @@ static int create_failed(struct op *op, struct xlsnap_error *err)
     if (disks_rescue(op, &rescue))
         handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
     rc = create_wake(op, err);
+    if (!rc && op->pending.memory_id.ino)
+        create_note_settled(op);
     if (rc && op->late && err->errnum == ETIMEDOUT && guard_late(op->guard)) {
         handle_log(op->xs, XTL_WARN,
                    "%s; for %d s a guard waits for that, to resume it (status "
@@ -230,7 +242,10 @@ static int create_resume(struct op *op, struct disk_group *group,
 static int create_durable(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
-    int rc = memory_writer_finish(op->writer, &op->written, err);
+    int rc;
+
+    create_note_settled(op);
+    rc = memory_writer_finish(op->writer, &op->written, err);
 
     if (!rc)
         rc = memory_writer_sync(op->writer, err);

@@ -99,6 +99,11 @@ static int prove_disk(struct op *op, struct disk *disk, struct copy_plan *plan,
     if (!rc)
         rc = disk_prove_keep(op, disk, err);
     plan->dir = file_dir_of(disk->path);
+    if (!rc && !file_same_mount(plan->dir, disk->path))
+        rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                         "'%s' is mounted itself, so its name cannot be given "
+                         "to another file",
+                         disk->path);
     if (!rc)
         rc = copy_plan_fill(plan, disk->target, fd, err);
     if (rc || !plan->no_reflink)

@@ -91,12 +91,10 @@ static bool chain_overlay_takes(const struct disk *disk)
 
 /* ---- checks ---- */
 
-/* The disk's file gets another name there, and its own goes to another file. */
+/* The disk's file gets another name there. */
 static int check_link(const struct disk *disk, const char *dir,
                       const struct stat *st, struct xlsnap_error *err)
 {
-    cleanup_free char *own_dir = file_dir_of(disk->path);
-
     if (st->st_dev != disk->id.dev)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s': target '%s' is on another file system "
@@ -104,13 +102,12 @@ static int check_link(const struct disk *disk, const char *dir,
                            "getting that name (snapshot=overlay has no such "
                            "limit)",
                            disk->vdev, disk->target, disk->path);
-    if (!file_same_mount(dir, disk->path) ||
-        !file_same_mount(own_dir, disk->path))
+    if (!file_same_mount(dir, disk->path))
         return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "disk '%s': '%s' is mounted itself, or otherwise "
-                           "than '%s', so it cannot get the name '%s' "
-                           "(snapshot=overlay has no such limit)",
-                           disk->vdev, disk->path, dir, disk->target);
+                           "disk '%s': '%s' is mounted otherwise than '%s', so "
+                           "that cannot get the name '%s' (snapshot=overlay "
+                           "has no such limit)",
+                           disk->vdev, dir, disk->path, disk->target);
     return 0;
 }
 
@@ -147,6 +144,11 @@ int chain_check_place(const struct disk *disk, const char *active,
                                  "disk '%s': cannot write to '%s', where the "
                                  "overlay goes",
                                  disk->vdev, dir);
+    if (!file_same_mount(dir, active))
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "disk '%s': '%s' is mounted itself, so its name "
+                           "cannot be given to another file",
+                           disk->vdev, active);
     if ((uint64_t)vfs.f_bavail * vfs.f_frsize < OVERLAY_ROOM)
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s': the file system of '%s' is full: a "

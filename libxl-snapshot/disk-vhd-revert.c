@@ -82,12 +82,11 @@ int vhd_unused(struct op *op, struct disk_group *group,
     return 0;
 }
 
-/* What the guest wrote since gets another name, where it is to be kept. */
 static int revert_disk(struct op *op, struct disk *disk,
                        struct xlsnap_error *err)
 {
     cleanup_free char *tmp = disk_temporary(op, disk);
-    const char *like = vhd_name_exists(disk->path) ? disk->path : disk->target;
+    const char *like = disk->target;
     const char *arguments[] = { tmp, NULL };
     int rc = tapdisk_wait_tools(arguments, LEFT_BEHIND_MS, err);
 
@@ -97,6 +96,8 @@ static int revert_disk(struct op *op, struct disk *disk,
         rc = prove_disk(op, disk, err);
     if (!rc && op->pending.keep && vhd_name_exists(disk->path))
         rc = disk_keep(op, disk, err);
+    if (vhd_name_exists(disk->path))
+        like = disk->path;
     if (!rc)
         rc = vhd_snapshot(tmp, disk->target, err);
     if (!rc)

@@ -337,7 +337,7 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
      * sake. */
     if (armed)
         recover_rescue_domain(xs, dom->uuid);
-    if (armed && !rc)
+    if (!rc && (armed || last == GUARD_DISARMED))
         recover_note_settled(xs, dom->uuid);
     guard_monitor(xs, dom, monitor);
     return rc;

@@ -231,8 +231,9 @@ struct xlsnap_revert_options {
  * operation goes forward only, and if it cannot: -XLSNAP_UNFINISHED, nothing
  * lost, xlsnap_recover continues it.
  *
- * Moves the calling process into the control group of the domain's QEMU, for the
- * new one to be in it, and does not move it back.
+ * Moves the calling process into the control group of the domain's QEMU, or into
+ * /xl-snapshot, for the new one to be in it, and does not move it back; not if no
+ * domain runs.
  */
 XLSNAP_PUBLIC int xlsnap_revert(struct xlsnap *xs,
                                 const struct xlsnap_snapshot *snap,

@@ -3,7 +3,7 @@
  * LVM: what it says of a volume group, and commands that change one.
  *
  * Every command is told not to wait for locks (global/wait_for_locks=0) and
- * tried again here for LVM_LOCK_MS: one that waits itself would have to be
+ * tried again here (lvm_set_patience): one that waits itself would have to be
  * killed, and nobody could tell whether it had begun its work.
  */
 #ifndef XLSNAP_LVM_H

@@ -202,6 +202,9 @@ monitor_exec(struct xlsnap *xs, const struct domain *dom, const char *home,
 int monitor_start(struct xlsnap *xs, const struct domain *dom,
                   struct xlsnap_error *err)
 {
+    /* For guard, recover and revert, who do not know where its monitor was. */
+    cleanup_free char *qemus = dom->home ? NULL : cgroup_of(dom->qemu_pid);
+    const char *home = dom->home ? dom->home : qemus;
     cleanup_close int in = -1;
     int fd[2];
     char ready;
@@ -213,7 +216,7 @@ int monitor_start(struct xlsnap *xs, const struct domain *dom,
     in = fd[0];
     pid = fork();
     if (!pid)
-        monitor_exec(xs, dom, dom->home ? dom->home : CGROUP_OWN, fd[1]);
+        monitor_exec(xs, dom, home ? home : CGROUP_OWN, fd[1]);
     close(fd[1]);
     if (pid < 0 || !file_wait_readable(in, READY_TIMEOUT_MS) ||
         read(in, &ready, 1) != 1)

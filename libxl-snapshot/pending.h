@@ -73,7 +73,7 @@ int pending_drop(struct pending *p, struct xlsnap_error *err);
 int pending_each(struct xlsnap *xs,
                  bool (*found)(const struct pending *p, void *user), void *user,
                  struct xlsnap_error *err);
-/* The record of this domain; none: no ->file. */
+/* The record under this uuid; none: no ->file. */
 int pending_find(struct xlsnap *xs, const char *uuid, struct pending *p,
                  struct xlsnap_error *err);
 /*

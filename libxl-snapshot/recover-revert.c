@@ -104,12 +104,12 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
         rc = disks_check_record(op, err);
     if (!rc)
         rc = op_lock_disks(op, err);
-    if (!rc)
-        rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
-                                running ? &op->dom.domid : NULL, err);
     /* One that has never run yet may be ours, or be starting once more. */
     if (!rc)
         rc = disks_check_left(op, err);
+    if (!rc)
+        rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
+                                running ? &op->dom.domid : NULL, err);
     if (!rc)
         rc = revert_check_memory(op, err);
     if (!rc)

@@ -87,8 +87,10 @@ int recover_find(struct op *op, const char *uuid, struct xlsnap_error *err)
 
     if (rc)
         pending_clear(&p);
-    else
+    else if (p.file)
         recover_take(op, &p);
+    else /* that of a revert has the snapshot's, and the domain a new one */
+        rc = recover_search(op, uuid, err);
     return rc;
 }
 
@@ -165,22 +167,43 @@ static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
 /*
  * For how long, in ms, the guest may suspend yet: a tool and its guard that died
  * while it froze its processes have left that to nobody.  Once there is memory in
- * the image it has suspended, and where it stands still is seen; but a live save
- * writes memory before that, too.
+ * the image it has suspended, and that it stands still is seen; but a live save
+ * writes memory before that, too.  The image goes after the guest went on.
  */
 static int recover_late_ms(const struct pending *p)
 {
-    struct stat st;
-    time_t age;
+    struct stat image;
+    int64_t age;
 
     if (!p->memory_id.ino || p->settled || !pending_same_boot(p) ||
-        stat(p->file, &st))
+        stat(p->memory_tmp, &image) ||
+        (!p->live && image.st_size >= HEADERS_MAX))
         return 0;
-    age = time(NULL) - st.st_mtime;
-    if (age < 0 || age >= DOMAIN_GUARD_MS / 1000 ||
-        (!p->live && !stat(p->memory_tmp, &st) && st.st_size >= HEADERS_MAX))
-        return 0;
-    return DOMAIN_GUARD_MS - (int)age * 1000;
+    age = (int64_t)time(NULL) - image.st_mtime;
+    return age < 0 || age >= DOMAIN_GUARD_MS / 1000
+               ? 0
+               : DOMAIN_GUARD_MS - (int)age * 1000;
+}
+
+/* Somebody else may save it meanwhile: its helper comes before its request. */
+static int recover_wait_late(struct op *op, int timeout_ms,
+                             struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + timeout_ms;
+    int rc;
+
+    do {
+        memset(err, 0, sizeof(*err));
+        if (domain_save_helper(op->dom.domid))
+            return recover_wait_helper(op, err);
+        rc = domain_settle(op->xs, &op->dom, true, 0, err);
+        if (rc && err->errnum == ETIMEDOUT)
+            usleep(100000);
+    } while (rc && err->errnum == ETIMEDOUT && now_ms() < deadline);
+    if (!rc || err->errnum != ETIMEDOUT)
+        return rc;
+    memset(err, 0, sizeof(*err)); /* it had not been asked, or runs again */
+    return 0;
 }
 
 /* The guest runs, or goes on, and does not stand still afterwards. */
@@ -188,19 +211,15 @@ static int recover_settle(struct op *op, bool published,
                           struct xlsnap_error *err)
 {
     int late = published ? 0 : recover_late_ms(&op->pending);
-    int rc;
 
-    if (late && domain_refresh(op->xs, &op->dom) == DOMAIN_THERE &&
-        !domain_is_suspended(&op->dom))
-        handle_log(op->xs, XTL_NOTICE,
-                   "domain '%s' may have been asked to suspend just before the "
-                   "create was cut off; that is waited for, for %d s at most",
-                   op->dom.name, late / 1000);
-    rc = domain_settle(op->xs, &op->dom, late > 0, late, err);
-    if (!rc || !late || err->errnum != ETIMEDOUT)
-        return rc;
-    memset(err, 0, sizeof(*err)); /* it had not been, or it runs again */
-    return 0;
+    if (!late || domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
+        domain_is_suspended(&op->dom))
+        return domain_settle(op->xs, &op->dom, false, 0, err);
+    handle_log(op->xs, XTL_NOTICE,
+               "domain '%s' may have been asked to suspend just before the "
+               "create was cut off; that is waited for, for %d s at most",
+               op->dom.name, late / 1000);
+    return recover_wait_late(op, late, err);
 }
 
 static int recover_create_wake(struct op *op, bool published,

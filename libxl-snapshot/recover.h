@@ -21,8 +21,11 @@ void recover_note_settled(struct xlsnap *xs, const char *uuid);
  */
 void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake);
 
-/* The record of that domain, in op->pending; none: no ->file.  Another one that
- * cannot be read, or has its name, does no harm. */
+/*
+ * The record of that domain, in op->pending; none: no ->file.  The one of its uuid,
+ * whatever others there are; else one that has its name, for a revert's has the
+ * snapshot's uuid.
+ */
 int recover_find(struct op *op, const char *uuid, struct xlsnap_error *err);
 /*
  * The domain that has the disks now: the one of the record, or a namesake that

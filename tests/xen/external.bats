@@ -348,7 +348,7 @@ $context"
     snap create "$guest" name=far \
         "disks=['vdev=xvdb,target=/mnt/b.qcow2,snapshot=external']"
     umount /mnt
-    assert_refused "disk 'xvdb': '$disk_b' is mounted itself, or otherwise than '/mnt'"
+    assert_refused "disk 'xvdb': '/mnt' is mounted otherwise than '$disk_b'"
 }
 
 @test "a file system without room for the overlay is refused" {

@@ -212,6 +212,9 @@ kill_tool()
     local number
 
     snapshot back
+    # With another uuid than the snapshot's, as xl create gives it.
+    guest_end
+    labguest start "$guest"
     run env XLSNAP_FAULT=no-return:kill-after "$faulty" revert "$guest" name=back
     assert_status 5
     until_true 60 no_guard

@@ -84,7 +84,7 @@ assert_runs_on()
     { sleep 6; dmsetup resume "$device"; } 3>&- &
     snap recover "$guest"
     assert_status 0
-    assert_says "may have been asked to suspend just before"
+    assert_told "may have been asked to suspend just before"
     sleep 30
     assert_sound
     assert_no_trace try
