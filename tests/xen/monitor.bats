@@ -170,13 +170,13 @@ group_of()
     mkdir "$group/guests" "$group/job"
     in_group guests labguest start "$guest" 3>&-
     run ! xenstore-exists "/local/domain/$(domid)/image/device-model-pid"
-    run in_group job xl-snapshot create "$guest" name=nightly
+    run in_group job xl-snapshot create "$guest" name=alone
     assert_status 0
     echo 1 >"$group/job/cgroup.kill"
     echo 1 >"$group/guests/cgroup.kill"
     [ "$(group_of "$(monitor_pids)")" = /xl-snapshot ]
     reboots
-    run in_group job xl-snapshot revert "$guest" name=nightly
+    run in_group job xl-snapshot revert "$guest" name=alone
     assert_status 0
     echo 1 >"$group/job/cgroup.kill"
     assert_sound
