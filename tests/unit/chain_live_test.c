@@ -29,6 +29,14 @@ static void a_disk_that_was_replaced_is_refused(void **state)
     assert_not_checked("a.qcow2' is not the file that QEMU (pid ");
 }
 
+/* As another disk, or below one. */
+static void a_file_that_qemu_has_open_twice_is_refused(void **state)
+{
+    start_qemu("a.qcow2", "a.qcow2");
+    use_external();
+    assert_not_checked("a.qcow2' open more than once: ");
+}
+
 static void a_disk_that_qemu_does_not_know_is_refused(void **state)
 {
     start_qemu("a.qcow2", NULL);
@@ -268,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LIVE_TEST(a_disk_is_checked_with_qemu),
         LIVE_TEST(a_disk_that_was_replaced_is_refused),
+        LIVE_TEST(a_file_that_qemu_has_open_twice_is_refused),
         LIVE_TEST(a_disk_that_qemu_does_not_know_is_refused),
         LIVE_TEST(a_qemu_that_does_not_answer_is_refused),
         LIVE_TEST(an_external_snapshot_is_made),

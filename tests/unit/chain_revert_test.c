@@ -4,7 +4,20 @@
  * real images: the data, owner and mode, what is kept, and what a revert that
  * was cut off has left.
  */
+#include <sys/syscall.h>
+
 #include "chain_revert_testing.h"
+
+static bool no_links; /* as on a file system without hard links */
+
+int link(const char *from, const char *to)
+{
+    if (no_links && access(to, F_OK)) {
+        errno = EPERM;
+        return -1;
+    }
+    return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
 
 static void assert_owner(const char *file, uid_t uid, gid_t gid, mode_t mode)
 {
@@ -247,6 +260,35 @@ static void what_was_kept_before_a_crash_is_enough(void **state)
     assert_filled("a.qcow2", BEFORE);
 }
 
+static void without_hard_links_it_is_kept_all_the_same(void **state)
+{
+    struct file_id active;
+
+    make_external();
+    active = id_of("a.qcow2");
+    op.pending.keep = true;
+    no_links = true;
+    revert();
+    no_links = false;
+    assert_files(".", "a-s1.qcow2 a.qcow2 " KEPT);
+    assert_is(KEPT, &active);
+    assert_data(KEPT, "qcow2", AFTER);
+    assert_filled("a.qcow2", BEFORE);
+    assert_non_null(strstr(logged, "disk 'xvda': what it was is kept as '"));
+}
+
+/* Cut off before the fresh one had the name. */
+static void what_was_kept_by_renaming_it_is_not_missed(void **state)
+{
+    make_external();
+    op.pending.keep = true;
+    assert_int_equal(rename("a.qcow2", KEPT), 0);
+    revert();
+    assert_files(".", "a-s1.qcow2 a.qcow2 " KEPT);
+    assert_data(KEPT, "qcow2", AFTER);
+    assert_filled("a.qcow2", BEFORE);
+}
+
 /* Another revert's tag would have nowhere to go back to. */
 static void a_file_with_internal_snapshots_is_kept_unasked(void **state)
 {
@@ -320,6 +362,8 @@ int main(void)
         TEST(without_the_active_file_they_are_the_frozen_ones),
         TEST(what_is_discarded_is_kept_when_asked),
         TEST(a_discarded_overlay_is_kept_when_asked),
+        TEST(without_hard_links_it_is_kept_all_the_same),
+        TEST(what_was_kept_by_renaming_it_is_not_missed),
         TEST(what_is_kept_is_kept_once),
         TEST(what_was_kept_before_a_crash_is_enough),
         TEST(a_file_with_internal_snapshots_is_kept_unasked),
