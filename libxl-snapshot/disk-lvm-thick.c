@@ -13,6 +13,7 @@
 
 #include "cow.h"
 #include "dm.h"
+#include "steps.h"
 #include "util.h"
 
 #define TABLE_WAIT_MS 5000
@@ -337,12 +338,16 @@ struct copying {
     const struct lvm_back *b;
     const char *what;
     int64_t said_ms;
+    struct xlsnap_error *err;
 };
 
 static void copying_progress(void *user, unsigned percent)
 {
     struct copying *c = user;
 
+    if (percent >= 50 &&
+        steps_disk_done(c->b->op, "disk-copy", c->b->disk, c->err))
+        return;
     if (now_ms() - c->said_ms < PROGRESS_MS)
         return;
     c->said_ms = now_ms();
@@ -383,7 +388,7 @@ static int thick_copy(const struct lvm_back *b, const struct thick *t,
     cleanup_close int to =
         from < 0 ? -1 : device_open(b->live->dev, O_RDWR | O_EXCL, err);
     uint64_t size = b->live->size;
-    struct copying c = { .b = b, .what = "copying back" };
+    struct copying c = { .b = b, .what = "copying back", .err = err };
     cleanup_free char *text = NULL;
     uint64_t written = 0, left = 0;
     int rc;

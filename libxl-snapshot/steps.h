@@ -51,7 +51,8 @@ int steps_run(struct op *op, struct steps *steps, struct xlsnap_error *err);
 int steps_unfinished(struct op *op, struct xlsnap_error *err);
 /*
  * A fault point of test builds, STEP/VDEV (steps.c): a driver calls it in its loop
- * over the disks, when it is done with one.
+ * over the disks, when it is done with one; or in the middle of one, with a name
+ * that is no step's.
  */
 #ifdef XLSNAP_FAULTS
 int steps_disk_done(struct op *op, const char *step, const struct disk *disk,

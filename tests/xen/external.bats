@@ -85,6 +85,7 @@ assert_refused()
     assert_open a.qcow2 a-gold.qcow2 b.qcow2 b-gold.qcow2
 }
 
+# bats test_tags=long
 @test "and a snapshot of the restarted domain, whose QEMU opened the chain" {
     local before
 
@@ -98,11 +99,13 @@ assert_refused()
     assert_scanned
 }
 
+# bats test_tags=long
 @test "xl save, xl restore: on the right image" {
     saves_and_restores
     assert_chain "$disk_a" "a.qcow2 a-restarted.qcow2 a-gold.qcow2"
 }
 
+# bats test_tags=long
 @test "xl shutdown, xl create with the unchanged config: on the right image" {
     local number
 
@@ -122,6 +125,7 @@ assert_refused()
 }
 
 # Of one that runs its configuration tells on which file it is.
+# bats test_tags=long
 @test "a later snapshot has put an overlay on the disk of a domain that does not run" {
     local sum
 
@@ -175,6 +179,7 @@ END
     reboots
 }
 
+# bats test_tags=long
 @test "a create that was cut off is abandoned: the disks are what they are, and work" {
     run env XLSNAP_FAULT=durable:kill-after "$faulty" create "$guest" name=try --external
     assert_status 5
@@ -213,6 +218,7 @@ END
     rm "$disk_dir/c.qcow2"
 }
 
+# bats test_tags=long
 @test "revert when the domain is not running" {
     reverts_when_not_running
     assert_scanned
@@ -324,6 +330,7 @@ $context"
     assert_sound
 }
 
+# bats test_tags=long
 @test "a target in another directory; on another file system: refused" {
     local extra=$disk_dir/extra.qcow2
 

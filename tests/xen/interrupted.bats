@@ -99,6 +99,7 @@ kill_tool()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "kill -9 of the process at the terminal alone: the worker cancels" {
     local worker
 
@@ -193,6 +194,7 @@ kill_tool()
     assert_no_trace cut
 }
 
+# bats test_tags=long
 @test "a closed stdout does not harm the snapshot" {
     run xl snapshot-create -q "$guest" name=closed >&-
     assert_status 0
@@ -208,6 +210,7 @@ kill_tool()
     assert_no_trace cut
 }
 
+# bats test_tags=long
 @test "the guest ends after a revert that had not begun: nothing is given up" {
     local number
 
@@ -231,6 +234,7 @@ kill_tool()
     assert_not_back $((number + 12))
 }
 
+# bats test_tags=long
 @test "a restored guest goes on though there is no space to note it" {
     local step
 
@@ -254,6 +258,7 @@ kill_tool()
     done
 }
 
+# bats test_tags=long
 @test "a revert that was done but for its end is not done again" {
     local number
 

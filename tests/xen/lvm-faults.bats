@@ -28,6 +28,7 @@ END
     small_gone
 }
 
+# bats test_tags=long
 @test "a revert that fails or is killed in its last look: the guest goes on" {
     local where how id
 
@@ -96,6 +97,7 @@ assert_undone()
     assert_undone
 }
 
+# bats test_tags=long
 @test "an lvcreate that is killed at its work: exit 1, everything undone" {
     local table
 
@@ -162,6 +164,7 @@ END
 }
 
 # It comes when nobody looks for users any more, until the guest is gone.
+# bats test_tags=long
 @test "a user of the volume that is still there after the destroy is waited for" {
     program lvs <<END
 if compgen -G '$pending/*.json' >/dev/null && mkdir $BATS_TEST_TMPDIR/once 2>/dev/null; then
@@ -178,6 +181,7 @@ END
     assert_as_gold
 }
 
+# bats test_tags=long
 @test "a lock that is taken after the destroy is waited for longer" {
     locks_at lvrename
     snap_with_fakes revert "$guest" name=gold
@@ -222,6 +226,7 @@ END
     assert_undone
 }
 
+# bats test_tags=long
 @test "the tool and lvconvert are killed: the guard resumes the disk, then the guest" {
     local table creator
 
@@ -286,13 +291,11 @@ END
 # bats test_tags=long
 @test "a thick revert that died in the middle of copying is finished" {
     change 11 43
-    run env XLSNAP_FAULT=disk-revert:kill-before "$faulty" revert "$guest" name=gold
+    run env XLSNAP_FAULT=disk-copy/xvda:kill-after "$faulty" revert "$guest" name=gold
     assert_status 5
-    dd if="/dev/$vg/root-a-gold" of="/dev/$vg/root-a" bs=1M count=25 \
-        oflag=direct conv=notrunc status=none
-    # While a disk is being taken back, it is not known how it is left.
-    jq -c '.disks[].left_ino = 0' "$pending"/*.json >"$BATS_TEST_TMPDIR/record"
-    cp "$BATS_TEST_TMPDIR/record" "$(echo "$pending"/*.json)"
+    # Half of it is back.
+    cmp -n $((16 << 20)) "/dev/$vg/root-a" "/dev/$vg/root-a-gold"
+    run ! cmp -s "/dev/$vg/root-a" "/dev/$vg/root-a-gold"
     snap recover
     assert_status 0
     assert_back_at_gold

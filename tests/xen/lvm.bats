@@ -43,6 +43,7 @@ load lvm-pair
     done
 }
 
+# bats test_tags=long
 @test "revert when the domain is not running, nor its thin volume active" {
     guest_end
     lv lvchange -qq -an "$vg/root-b"
@@ -82,6 +83,7 @@ load lvm-pair
     assert_unchanged 11 43
 }
 
+# bats test_tags=long
 @test "a thin revert keeps what the admin has set" {
     lv lvchange -qq --addtag mine "$vg/root-b"
     lv lvchange -qq --setautoactivation n "$vg/root-b"
@@ -115,6 +117,7 @@ load lvm-pair
     assert_as_gold
 }
 
+# bats test_tags=long
 @test "--keep without space for it is refused before the destroy" {
     local id
 
@@ -244,6 +247,7 @@ pool_fill()
     done
 }
 
+# bats test_tags=long
 @test "a thin pool that fills up: told, then refused, also at a revert" {
     local id
 

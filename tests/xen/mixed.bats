@@ -54,6 +54,7 @@ END
     done
 }
 
+# bats test_tags=long
 @test "it reboots, and all disks are the right ones" {
     reboots
     assert_scanned
@@ -62,6 +63,7 @@ END
     assert_scanned
 }
 
+# bats test_tags=long
 @test "when one disk cannot be snapshotted, no other one is" {
     lvcreate -qq -y -Wn -L 8M -n thick-try "$vg" 3>&- 4>&-
     snap create "$guest" name=try "${disks//gold/try}"

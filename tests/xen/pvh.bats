@@ -23,6 +23,7 @@ teardown_file()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "live: the guest stands still for a part of the time only; and back, twice" {
     local i
 
@@ -37,6 +38,7 @@ teardown_file()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "a reboot after a live snapshot and after a revert" {
     reboots
 }

@@ -52,6 +52,7 @@ teardown_file()
     assert_tags gold
 }
 
+# bats test_tags=long
 @test "revert after the guest has rebooted" {
     reboots
     snap revert "$guest" name=gold
@@ -88,6 +89,7 @@ EOF
     assert_scanned
 }
 
+# bats test_tags=long
 @test "with no config at all everything gets a sensible default" {
     snap create "$guest"
     assert_status 0
@@ -129,6 +131,7 @@ EOF
     assert_back_at_gold
 }
 
+# bats test_tags=long
 @test "revert --keep keeps the discarded state as a tag" {
     local kept
 
@@ -169,6 +172,7 @@ EOF
         "$(stat -c %s "$(jq -r .memory.path <<<"$output")")" ]
 }
 
+# bats test_tags=long
 @test "no descriptor of the caller's lives on in QEMU or the monitor" {
     exec 9>"$BATS_TEST_TMPDIR/lock"
     flock 9
@@ -205,6 +209,7 @@ EOF
     labguest start "$guest"
 }
 
+# bats test_tags=long
 @test "a domain that its monitor is about to deal with is refused" {
     local monitor
 
@@ -223,6 +228,7 @@ EOF
     assert_back_at_gold
 }
 
+# bats test_tags=long
 @test "a domain that has ended and is preserved goes back, or stays as it is" {
     guest_end
     labguest cfg "$guest" --mem 112 --cfg 'on_poweroff="preserve"' \

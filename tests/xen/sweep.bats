@@ -67,6 +67,7 @@ setup()
     assert_gold_only
 }
 
+# bats test_tags=long
 @test "the domain of a killed revert comes back by itself when nobody meddles" {
     fault disk-revert:kill-before revert "$guest" name=gold
     assert_status 5
