@@ -383,6 +383,7 @@ $context"
 }
 
 @test "a relative backing file and a target in another directory: refused" {
+    mkdir -p "$disk_dir/frozen"
     snap create "$guest" name=far \
         "disks=['vdev=xvdb,target=$disk_dir/frozen/b.qcow2,snapshot=external']"
     assert_refused "disk 'xvdb': '$disk_b' has the backing file 'b-"
