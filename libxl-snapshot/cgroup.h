@@ -17,7 +17,7 @@
 char *cgroup_of(pid_t pid);
 /*
  * A group of our own at the top, where systemd leaves alone what it has not made,
- * for what belongs to a domain that has no QEMU.  Its monitor's group will not do:
+ * for what belongs to a domain without QEMU or a known monitor.  Its monitor's group will not do:
  * systemd may take that process for the main one of its unit, and end the unit,
  * with all that is in it, when the monitor ends.
  */

@@ -206,23 +206,34 @@ int recover_revert(struct op *op, char **outcome_r, struct xlsnap_error *err)
     return rc;
 }
 
-void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake)
+static int unbegin(struct op *op, bool awake, struct xlsnap_error *err)
 {
-    struct xlsnap_error err = { 0 }, drop = { 0 };
-    struct op op;
+    struct xlsnap_error drop = { 0 };
     int rc;
 
-    op_init(&op, xs);
-    rc = recover_find(&op, uuid, &err);
-    if (!rc && op.pending.file && op.pending.looking) {
-        op.pending.no_return = false;
-        op.pending.looking = !awake;
-        rc = pending_write(xs, &op.pending, &err);
-        /* Better none than one that says that it has begun. */
-        if (rc && awake && pending_drop(&op.pending, &drop))
-            handle_log(xs, XTL_ERROR, "%s", drop.msg);
-    }
-    if (rc)
-        handle_log(xs, XTL_ERROR, "%s", err.msg);
-    op_clear(&op);
+    if (!op->pending.looking)
+        return 0;
+    op->pending.no_return = false;
+    op->pending.looking = !awake;
+    rc = pending_write(op->xs, &op->pending, err);
+    /* Better none than one that says that it has begun. */
+    if (rc && awake && pending_drop(&op->pending, &drop))
+        handle_log(op->xs, XTL_ERROR, "%s", drop.msg);
+    return rc;
+}
+
+static int unbegin_asleep(struct op *op, struct xlsnap_error *err)
+{
+    return unbegin(op, false, err);
+}
+
+static int unbegin_awake(struct op *op, struct xlsnap_error *err)
+{
+    return unbegin(op, true, err);
+}
+
+void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake)
+{
+    recover_for_guard(xs, uuid, "revert",
+                      awake ? unbegin_awake : unbegin_asleep);
 }

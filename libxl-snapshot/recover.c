@@ -340,7 +340,9 @@ static int recover_rescue(struct op *op, struct xlsnap_error *err)
     return -err->code;
 }
 
-void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
+void recover_for_guard(struct xlsnap *xs, const char *uuid,
+                       const char *operation,
+                       int (*act)(struct op *op, struct xlsnap_error *err))
 {
     struct xlsnap_error err = { 0 };
     struct op op;
@@ -348,31 +350,34 @@ void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
 
     op_init(&op, xs);
     rc = recover_find(&op, uuid, &err);
-    if (!rc && op.pending.file && !strcmp(op.pending.operation, "create")) {
-        op_fill_snapshot(&op);
-        recover_find_domain(&op);
-        rc = recover_rescue(&op, &err);
-    }
+    if (!rc && op.pending.file && !strcmp(op.pending.operation, operation))
+        rc = act(&op, &err);
     if (rc)
         handle_log(xs, XTL_ERROR, "%s", err.msg);
     op_clear(&op);
 }
 
+static int rescue_domain(struct op *op, struct xlsnap_error *err)
+{
+    op_fill_snapshot(op);
+    recover_find_domain(op);
+    return recover_rescue(op, err);
+}
+
+void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
+{
+    recover_for_guard(xs, uuid, "create", rescue_domain);
+}
+
+static int note_settled(struct op *op, struct xlsnap_error *err)
+{
+    op->pending.settled = true;
+    return pending_write(op->xs, &op->pending, err);
+}
+
 void recover_note_settled(struct xlsnap *xs, const char *uuid)
 {
-    struct xlsnap_error err = { 0 };
-    struct op op;
-    int rc;
-
-    op_init(&op, xs);
-    rc = recover_find(&op, uuid, &err);
-    if (!rc && op.pending.file && !strcmp(op.pending.operation, "create")) {
-        op.pending.settled = true;
-        rc = pending_write(xs, &op.pending, &err);
-    }
-    if (rc)
-        handle_log(xs, XTL_WARN, "%s", err.msg);
-    op_clear(&op);
+    recover_for_guard(xs, uuid, "create", note_settled);
 }
 
 /* Before the record is dropped: files may be left as they are, a guest that

@@ -22,6 +22,13 @@ void recover_note_settled(struct xlsnap *xs, const char *uuid);
 void recover_unbegin_revert(struct xlsnap *xs, const char *uuid, bool awake);
 
 /*
+ * For the guard: `act` on the record of that domain, if there is one and it is of
+ * `operation`.  Nobody waits for an answer: failures are logged.
+ */
+void recover_for_guard(struct xlsnap *xs, const char *uuid,
+                       const char *operation,
+                       int (*act)(struct op *op, struct xlsnap_error *err));
+/*
  * The record of that domain, in op->pending; none: no ->file.  The one of its uuid,
  * whatever others there are; else one that has its name, for a revert's has the
  * snapshot's uuid.

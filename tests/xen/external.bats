@@ -107,14 +107,7 @@ assert_refused()
 
 # bats test_tags=long
 @test "xl shutdown, xl create with the unchanged config: on the right image" {
-    local number
-
-    number=$(newest)
-    xl shutdown -w "$guest"
-    until_true 180 guest_is_gone
-    labguest start "$guest"
-    assert_scanned
-    assert_not_back "$number"
+    restarts
     assert_open a.qcow2 a-restarted.qcow2 a-gold.qcow2 \
         b.qcow2 b-restarted.qcow2 b-gold.qcow2
     # A new uuid, the same disks: it is still the snapshot's domain.

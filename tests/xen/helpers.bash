@@ -368,6 +368,19 @@ reboots()
     assert_monitored
 }
 
+# restarts: by "xl shutdown" and "xl create" with the unchanged config.
+restarts()
+{
+    local number
+
+    number=$(newest)
+    xl shutdown -w "$guest"
+    until_true 180 guest_is_gone
+    labguest start "$guest"
+    assert_scanned
+    assert_not_back "$number"
+}
+
 # The names that the guest's files which QEMU has open have now, a line each.
 # Those that /proc tells are the ones by which they were opened.
 open_in_qemu()

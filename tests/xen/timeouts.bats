@@ -80,12 +80,14 @@ assert_runs_on()
     # The watch's own beginning, the request, and that it was seen.
     until_true 60 eval "[ \"\$(wc -l <$BATS_TEST_TMPDIR/seen)\" -ge 3 ]"
     pkill -KILL -f '^[^ ]*xl-snapshot (create|guard) '
-    wait "$creator" || true
+    status=0
+    wait "$creator" || status=$?
+    assert_status 137
     { sleep 6; dmsetup resume "$device"; } 3>&- &
     snap recover "$guest"
     assert_status 0
     assert_told "may have been asked to suspend just before"
-    sleep 30
+    go_on "$(newest)"
     assert_sound
     assert_no_trace try
     assert_monitored
