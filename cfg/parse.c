@@ -4,38 +4,29 @@
  *
  * The values come from libxlutil, so that quoting, numbers, lists and
  * comments are what they are in xl.cfg; scan.c says which keys there are and
- * where; keys.c knows what each may be.  libxlutil's report goes to memory and
- * becomes the error's message: nothing is printed here.  Two things are
- * forgiven that libxlutil does not forgive: carriage returns at line ends, and
- * a comment in a last line without a newline.
+ * where; keys.c knows what each may be.  Two things are forgiven that
+ * libxlutil does not forgive: carriage returns at line ends, and a comment in
+ * a last line without a newline.
  */
 #include "cfg.h"
-
-#include <libxlutil.h>
 
 #include "file.h"
 #include "keys.h"
 #include "scan.h"
 #include "util.h"
+#include "xlu.h"
 
 /* A text that libxlutil has accepted, with the values of its statements. */
 struct parsed {
     char *text;
     struct cfg_scan scan; /* points into text and xlu */
-    XLU_Config *xlu;
-    FILE *report; /* xlu wants it as long as it lives */
-    char *report_text;
-    size_t report_len;
+    struct xlu xlu;
 };
 
 static void parsed_clear(struct parsed *parsed)
 {
     cfg_scan_clear(&parsed->scan);
-    if (parsed->xlu)
-        xlu_cfg_destroy(parsed->xlu);
-    if (parsed->report)
-        fclose(parsed->report);
-    free(parsed->report_text);
+    xlu_clear(&parsed->xlu);
     free(parsed->text);
 }
 
@@ -57,81 +48,6 @@ static char *plain_lines(const char *text, size_t len, size_t *len_r)
     return copy;
 }
 
-/*
- * Takes the first line of libxlutil's report apart:
- *     cfg:LINE: config parsing error near `TOKEN': REASON
- * The TOKEN is <newline> without quotes at the end of a line, and empty at
- * that of the file.  False: it looks otherwise.
- */
-static bool xlu_split(char *report, int *line_r, char **token_r,
-                      char **reason_r)
-{
-    static const char near[] = ": config parsing error near ";
-    char *token, *end;
-
-    report[strcspn(report, "\n")] = '\0';
-    token = strstr(report, near);
-    if (!token || sscanf(report, "cfg:%d:", line_r) != 1)
-        return false;
-    token += strlen(near);
-    end = strrchr(token, ':');
-    if (!end || end == token || end[1] != ' ')
-        return false;
-    *end = '\0';
-    *reason_r = end + 2;
-    if (*token == '`' && end[-1] == '\'') {
-        end[-1] = '\0';
-        token++;
-    }
-    *token_r = token;
-    return true;
-}
-
-/* The error's message, from libxlutil's report. */
-static int xlu_fail(const struct cfg_place *at, char *report,
-                    struct xlsnap_error *err)
-{
-    cleanup_free char *where = NULL;
-    struct cfg_place here = *at;
-    char *token, *reason;
-    int len;
-
-    if (!xlu_split(report, &here.line, &token, &reason))
-        return cfg_bad(at, err, "cannot be parsed: %s", report);
-    /* A token that is a line's end counts for the line before, to it. */
-    if (*token == '#' || !strcmp(token, "<newline>"))
-        here.line++;
-    if (at->line == 0)
-        here.line = 0;
-    if (!*token)
-        where = xasprintf("at the end of the file");
-    else if (!strcmp(token, "<newline>"))
-        where = xasprintf("at the end of the line");
-    else
-        where = xasprintf("near '%s'", cfg_short(token).s);
-    /* "syntax error, unexpected ..." */
-    len = strcspn(reason, ",");
-    return cfg_bad(&here, err, "%.*s %s%s%s", len, reason, where,
-                   reason[len] ? ":" : "", reason + len + !!reason[len]);
-}
-
-static int xlu_parse(const struct cfg_place *at, struct parsed *parsed,
-                     size_t len, struct xlsnap_error *err)
-{
-    int r;
-
-    parsed->report = open_memstream(&parsed->report_text, &parsed->report_len);
-    if (!parsed->report)
-        abort();
-    parsed->xlu = xlu_cfg_init(parsed->report, "cfg");
-    if (!parsed->xlu)
-        abort();
-    r = xlu_cfg_readdata(parsed->xlu, parsed->text, len);
-    if (fflush(parsed->report))
-        abort();
-    return r ? xlu_fail(at, parsed->report_text, err) : 0;
-}
-
 static int parse_text(const struct cfg_place *at, const char *text,
                       size_t text_len, struct parsed *parsed,
                       struct xlsnap_error *err)
@@ -142,7 +58,7 @@ static int parse_text(const struct cfg_place *at, const char *text,
         return -err->code;
     parsed->text = plain_lines(text, text_len, &len);
     if (cfg_scan(at, parsed->text, len, &parsed->scan, err) ||
-        xlu_parse(at, parsed, len, err))
+        xlu_parse(at, parsed->text, len, &parsed->xlu, err))
         return -err->code;
     if (!parsed->scan.whole)
         return cfg_bad(at, err, "syntax error");
@@ -199,7 +115,7 @@ static int stmt_apply(const struct cfg_place *at, const struct parsed *parsed,
                       struct cfg_stmt *stmt, struct xlsnap_snapshot *snap,
                       struct xlsnap_error *err)
 {
-    if (stmt_fill(at, parsed->xlu, stmt, err))
+    if (stmt_fill(at, parsed->xlu.config, stmt, err))
         return -err->code;
     return cfg_set(cfg_key_n(stmt->key, stmt->key_len), at, stmt, snap, err);
 }
