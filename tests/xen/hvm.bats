@@ -29,7 +29,7 @@ qemu_says()
 # It is built, and has been let go.
 unpaused()
 {
-    run ! guest_paused
+    [[ $(xl list "$guest" | awk 'NR == 2 { print $5 }') == ??-* ]]
 }
 
 assert_qemu_runs()
