@@ -161,7 +161,8 @@ static void command(const char *line)
     else if (!strcmp(line, "scan"))
         atomic_store(&scan_wanted, true);
     else if (!strncmp(line, "mark", 4))
-        report("ORACLE MARK%s n=%llu", line + 4, atomic_load(&last));
+        report("ORACLE MARK%s n=%llu wall=%.1f", line + 4, atomic_load(&last),
+               now_ns(CLOCK_REALTIME) / 1e9);
     else if (*line)
         report("ORACLE NOTE unknown command");
 }
