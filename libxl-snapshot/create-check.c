@@ -229,7 +229,10 @@ int create_check(struct op *op, const char *which, struct xlsnap_error *err)
     if (!rc) {
         create_set_overlays(op);
         op->monitor = monitor_find(op->dom.domid);
+        op->pending.monitor =
+            op->monitor ? xstrdup(MONITOR_KNOWN) : monitor_find_maybe(&op->dom);
         op->dom.home = monitor_home(&op->dom);
+        rc = monitor_check_unit(op->xs, &op->dom, true, err);
     }
     return rc;
 }

@@ -78,9 +78,9 @@ static int create_monitor(struct op *op, struct disk_group *group,
 {
     int rc = 0;
 
-    if (op->monitor && op->asked &&
-        domain_refresh(op->xs, &op->dom) != DOMAIN_GONE)
-        rc = monitor_keep(op->xs, &op->dom, op->monitor, err);
+    if (op->asked && domain_refresh(op->xs, &op->dom) != DOMAIN_GONE)
+        rc = monitor_keep(op->xs, &op->dom, op->monitor, op->pending.monitor,
+                          err);
     if (!rc)
         op->asked = false; /* once is enough */
     return rc;
@@ -382,7 +382,6 @@ static void create_fill_record(struct op *op)
         p->dir_ino = st.st_ino;
     p->memory_place = pending_place(op->snap.memory);
     p->live = op->live;
-    p->monitor = op->monitor;
     p->paused = op->paused;
     pending_set_disks(p, op);
 }
@@ -412,7 +411,7 @@ static void create_plan(struct op *op, struct steps *steps)
                      "what the guest depends on from now on");
     steps_add(steps, "domain-resume", create_resume, NULL, "%s",
               op->paused ? "resume, but leave paused" : "the guest goes on");
-    if (op->monitor)
+    if (op->pending.monitor)
         steps_add(steps, "monitor", create_monitor, NULL,
                   "see that the domain keeps one");
     steps_add(steps, "durable", create_durable, NULL,

@@ -389,13 +389,6 @@ static const char *domain_state_refusal(const struct domain *dom)
     return NULL;
 }
 
-static bool name_ends(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-
-    return n >= m && !strcmp(name + n - m, end);
-}
-
 /* A device whose state would not be in the snapshot, or NULL. */
 static const char *domain_device_refusal(const libxl_domain_config *c)
 {
@@ -439,8 +432,8 @@ static const char *domain_owner_refusal(struct xlsnap *xs,
         return "it is the stub domain of another one";
     if (libxl_get_stubdom_id(xs->ctx, dom->domid))
         return "its QEMU runs in a stub domain";
-    if (name_ends(dom->name, "--incoming") ||
-        name_ends(dom->name, "--migratedaway"))
+    if (text_ends(dom->name, "--incoming") ||
+        text_ends(dom->name, "--migratedaway"))
         return "it is being migrated";
     if (domain_save_helper(dom->domid))
         return "it is just being saved ('xl save', 'xl migrate')";

@@ -172,10 +172,10 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
                    struct xlsnap_error *err);
 /*
  * Restores from fd, which stands at the libxl stream; leaves the new domain
- * paused.  On failure no domain is left.
+ * paused.  On failure no domain is left.  `domid`: start_domid (start.h).
  */
 int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
-                   uint32_t *domid_r, struct xlsnap_error *err);
+                   uint32_t domid, uint32_t *domid_r, struct xlsnap_error *err);
 int domain_pause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
 int domain_unpause(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err);
 /*

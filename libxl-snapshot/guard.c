@@ -17,6 +17,7 @@
 #include "util.h"
 
 #define READY_TIMEOUT_MS 30000
+#define NO_MONITOR "none" /* in the place of what monitor_keep takes */
 
 /* What is said on the socket, a byte each. */
 enum guard_word {
@@ -38,8 +39,8 @@ struct guard {
 /* ---- our side ---- */
 
 static void __attribute__((noreturn))
-guard_exec(struct xlsnap *xs, const struct domain *dom, bool monitor, int fd,
-           struct lock_set *locks)
+guard_exec(struct xlsnap *xs, const struct domain *dom, const char *monitor,
+           int fd, struct lock_set *locks)
 {
     cleanup_free char *domid = xasprintf("%" PRIu32, dom->domid);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -59,7 +60,7 @@ guard_exec(struct xlsnap *xs, const struct domain *dom, bool monitor, int fd,
     if (chdir("/"))
         _exit(127);
     execl(xs->helper, "xl-snapshot", "guard", dom->name, domid, dom->uuid,
-          monitor ? "monitor" : "no-monitor", (char *)NULL);
+          monitor ? monitor : NO_MONITOR, (char *)NULL);
     _exit(127);
 }
 
@@ -74,9 +75,9 @@ static int guard_wait_ready(struct guard *g, struct xlsnap_error *err)
     return xlsnap_fail(err, XLSNAP_FAILED, "cannot start the guard process");
 }
 
-int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
-                struct lock_set *locks, struct guard **guard_r,
-                struct xlsnap_error *err)
+int guard_start(struct xlsnap *xs, const struct domain *dom,
+                const char *monitor, struct lock_set *locks,
+                struct guard **guard_r, struct xlsnap_error *err)
 {
     struct guard *g = xcalloc(1, sizeof(*g));
     int sock[2];
@@ -270,12 +271,13 @@ static int guard_resume_unasked(struct xlsnap *xs, struct domain *dom)
     return -1;
 }
 
-static void guard_monitor(struct xlsnap *xs, struct domain *dom, bool monitor)
+static void guard_monitor(struct xlsnap *xs, struct domain *dom,
+                          const char *monitor)
 {
     struct xlsnap_error err = { 0 };
 
-    if (monitor && domain_refresh(xs, dom) != DOMAIN_GONE &&
-        monitor_keep(xs, dom, 0, &err))
+    if (domain_refresh(xs, dom) != DOMAIN_GONE &&
+        monitor_keep(xs, dom, 0, monitor, &err))
         handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
 }
 
@@ -305,7 +307,7 @@ static bool guard_watch_late(struct xlsnap *xs, struct domain *dom)
 /* The tool is gone: what it would have done for the guest.  Its disks first:
  * between a switch and its end their names are wrong. */
 static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
-                     bool monitor, struct xs_handle *watch)
+                     const char *monitor, struct xs_handle *watch)
 {
     bool armed = last == GUARD_ARMED || last == GUARD_PAUSING;
     cleanup_free char *cure = pending_cure(dom->name, false);
@@ -344,7 +346,7 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
 }
 
 int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
-                         bool monitor)
+                         const char *monitor)
 {
     const int ignored[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
     struct domain dom;
@@ -365,7 +367,8 @@ int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
     }
     last = guard_listen(GUARD_FD);
     if (last != GUARD_FAREWELL)
-        rc = guard_act(xs, &dom, last, monitor, watch);
+        rc = guard_act(xs, &dom, last,
+                       strcmp(monitor, NO_MONITOR) ? monitor : NULL, watch);
     if (watch)
         xs_close(watch);
     domain_clear(&dom);

@@ -21,12 +21,12 @@ struct guard;
 #define GUARD_FD 3
 
 /*
- * Starts it and waits until it is ready.  `monitor`: the domain has a monitor
- * process, so the guard must see to it that there is one afterwards.
+ * Starts it and waits until it is ready.  `monitor`: as for
+ * monitor_keep (monitor.h), which it is to do in the end.
  */
-int guard_start(struct xlsnap *xs, const struct domain *dom, bool monitor,
-                struct lock_set *locks, struct guard **guard_r,
-                struct xlsnap_error *err);
+int guard_start(struct xlsnap *xs, const struct domain *dom,
+                const char *monitor, struct lock_set *locks,
+                struct guard **guard_r, struct xlsnap_error *err);
 /* From here on the guest may be asked to suspend at any moment. */
 int guard_arm(struct guard *guard, struct xlsnap_error *err);
 /* Instead: it is about to be paused, for a look before a revert; undo that. */

@@ -257,12 +257,12 @@ XLSNAP_PUBLIC int xlsnap_recover(struct xlsnap *xs, const char *domain,
 
 /*
  * The processes that outlive an operation, for the helper binary only:
- *     HELPER guard NAME DOMID UUID monitor|no-monitor   (socket on fd 3)
- *     HELPER monitor NAME DOMID                         (pipe on fd 3)
+ *     HELPER guard NAME DOMID UUID MONITOR   (socket on fd 3)
+ *     HELPER monitor NAME DOMID              (pipe on fd 3)
  * Both return an exit status.
  */
 XLSNAP_PUBLIC int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid,
-                                       const char *uuid, bool monitor);
+                                       const char *uuid, const char *monitor);
 XLSNAP_PUBLIC int xlsnap_monitor_process(struct xlsnap *xs, uint32_t domid);
 
 #endif

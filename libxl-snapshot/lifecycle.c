@@ -365,11 +365,10 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
 }
 
 int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
-                   uint32_t *domid_r, struct xlsnap_error *err)
+                   uint32_t domid, uint32_t *domid_r, struct xlsnap_error *err)
 {
     libxl_domain_config config;
     libxl_domain_restore_params params;
-    uint32_t domid = DOMAIN_NONE;
     int rc;
 
     libxl_domain_config_init(&config);
@@ -377,8 +376,8 @@ int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
     params.stream_version = 2;
     rc = libxl_domain_config_from_json(xs->ctx, &config, config_json);
     if (!rc) {
-        config.c_info.domid = 0;
-        rc = libxl_domain_create_restore(xs->ctx, &config, &domid, fd, -1,
+        config.c_info.domid = domid;
+        rc = libxl_domain_create_restore(xs->ctx, &config, domid_r, fd, -1,
                                          &params, NULL, NULL);
     }
     libxl_domain_restore_params_dispose(&params);
@@ -388,7 +387,6 @@ int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
                            "libxl could not restore the domain (libxl error "
                            "%d; its messages above say why)",
                            rc);
-    *domid_r = domid;
     return 0;
 }
 

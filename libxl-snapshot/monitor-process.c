@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include "start.h"
 #include "util.h"
 
 #define DUMP_DIR "/var/lib/xen/dump"
@@ -194,12 +195,36 @@ static enum sequel monitor_act(struct monitor *m,
     return SEQUEL_EXIT;
 }
 
-static void monitor_wait_memory(struct monitor *m)
+/* The domain is down: whatever fails here, libxl is to try. */
+static void monitor_await_memory(struct monitor *m, struct start *start)
 {
+    struct xlsnap_error err = { 0 };
     uint64_t need_kb;
 
-    if (!libxl_domain_need_memory(m->ctx, &m->config, m->domid, &need_kb))
-        libxl_wait_for_free_memory(m->ctx, m->domid, need_kb, MEMORY_WAIT_S);
+    if (start_lock(m->xs, start, false, &err))
+        say("%s", err.msg);
+    memset(&err, 0, sizeof(err));
+    if (!libxl_domain_need_memory(m->ctx, &m->config, m->domid, &need_kb) &&
+        libxl_wait_for_free_memory(m->ctx, m->domid, need_kb, MEMORY_WAIT_S) &&
+        start_find_memory(m->xs, start, need_kb, &err))
+        say("%s", err.msg);
+}
+
+static int monitor_create(struct monitor *m)
+{
+    struct start start;
+    int rc;
+
+    start_init(&start);
+    start_read(m->xs, &start);
+    monitor_await_memory(m, &start);
+    m->domid = DOMAIN_NONE;
+    m->config.c_info.domid = start_domid(&start);
+    rc = libxl_domain_create_new(m->ctx, &m->config, &m->domid, NULL, NULL);
+    if (rc)
+        start_return_memory(m->xs, &start);
+    start_clear(&start);
+    return rc;
 }
 
 static int monitor_recreate(struct monitor *m, bool soft_reset)
@@ -207,14 +232,12 @@ static int monitor_recreate(struct monitor *m, bool soft_reset)
     int rc;
 
     monitor_unwatch(m);
-    m->config.c_info.domid = 0;
     if (soft_reset) {
+        m->config.c_info.domid = 0;
         rc = libxl_domain_soft_reset(m->ctx, &m->config, m->domid, NULL, NULL);
     } else {
         sleep(2); /* xl does so: else the new domain sometimes fails */
-        monitor_wait_memory(m);
-        m->domid = DOMAIN_NONE;
-        rc = libxl_domain_create_new(m->ctx, &m->config, &m->domid, NULL, NULL);
+        rc = monitor_create(m);
     }
     if (rc) {
         say("cannot start the domain again (libxl error %d)", rc);

@@ -19,106 +19,8 @@
 
 #define OLD_EXIT_MS 10000 /* it goes within moments, if it goes at all */
 #define READY_TIMEOUT_MS 30000
-#define LOG_MAX (32 << 20) /* bytes of a log that are searched */
-#define RESTART_MS 15000   /* it waits 2 s between destroy and create */
-
-/* Is this the program of the process? */
-static bool monitor_runs(const char *pid, const char *program)
-{
-    cleanup_free char *link = xasprintf("/proc/%s/exe", pid);
-    char exe[4096];
-    ssize_t n = readlink(link, exe, sizeof(exe) - 1);
-    char *end;
-
-    if (n <= 0)
-        return false;
-    exe[n] = 0;
-    /* After an upgrade the running binary's link says so. */
-    end = strstr(exe, " (deleted)");
-    if (end)
-        *end = 0;
-    return !strcmp(basename(exe), program);
-}
-
-/* What the process has as standard output, if that is a file; else NULL. */
-static char *monitor_log(const char *pid)
-{
-    cleanup_free char *link = xasprintf("/proc/%s/fd/1", pid);
-    cleanup_close int fd = -1;
-    struct stat st;
-    char *text;
-    ssize_t n;
-
-    /* stat first: opening a terminal or a FIFO has side effects. */
-    if (stat(link, &st) || !S_ISREG(st.st_mode))
-        return NULL;
-    fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return NULL;
-    /* The line stands at the start, and again after each restart. */
-    text = xcalloc(1, LOG_MAX + 1);
-    n = pread(fd, text, LOG_MAX, 0);
-    if (n < 0)
-        n = 0;
-    text[n] = 0;
-    return text;
-}
-
-/*
- * Does the last line of this pid in the log that says what it waits for
- * contain `subject`, "domain NAME (domid " or "(domid N) "?
- */
-static bool monitor_log_names(const char *text, const char *pid,
-                              const char *subject)
-{
-    cleanup_free char *end = xasprintf(" to die [pid %s]", pid);
-    const char *last = NULL, *line, *found;
-
-    for (const char *p = text; (p = strstr(p, end)); p++)
-        last = p;
-    if (!last)
-        return false;
-    for (line = last; line > text && line[-1] != '\n';)
-        line--;
-    found = strstr(line, subject);
-    return found && found < last + 1;
-}
-
-static pid_t monitor_search(const char *subject)
-{
-    DIR *proc = opendir("/proc");
-    struct dirent *e;
-    pid_t pid = 0;
-
-    while (proc && !pid && (e = readdir(proc))) {
-        cleanup_free char *text = NULL;
-
-        if (!isdigit((unsigned char)e->d_name[0]) ||
-            (!monitor_runs(e->d_name, "xl") &&
-             !monitor_runs(e->d_name, "xl-snapshot")))
-            continue;
-        text = monitor_log(e->d_name);
-        if (text && monitor_log_names(text, e->d_name, subject))
-            pid = (pid_t)strtol(e->d_name, NULL, 10);
-    }
-    if (proc)
-        closedir(proc);
-    return pid;
-}
-
-pid_t monitor_find(uint32_t domid)
-{
-    cleanup_free char *subject = xasprintf("(domid %" PRIu32 ") ", domid);
-
-    return monitor_search(subject);
-}
-
-pid_t monitor_find_name(const char *name)
-{
-    cleanup_free char *subject = xasprintf("domain %s (domid ", name);
-
-    return monitor_search(subject);
-}
+#define XL_STAYS 420     /* the version of Xen whose xl does */
+#define RESTART_MS 15000 /* it waits 2 s between destroy and create */
 
 /* A domain that was renamed keeps its monitor, whose log has the old name.  One
  * that is being torn down is listed still. */
@@ -240,13 +142,11 @@ static void monitor_wait(pid_t pid, int timeout_ms)
 /* xl's goes when it has seen its domain suspend; ours, and newer ones, stay. */
 static bool monitor_stays(struct xlsnap *xs, pid_t pid)
 {
-    cleanup_free char *text = xasprintf("%d", (int)pid);
-
-    return handle_xen_version(xs) >= 420 || monitor_runs(text, "xl-snapshot");
+    return handle_xen_version(xs) >= XL_STAYS || monitor_is_ours(pid);
 }
 
-int monitor_keep(struct xlsnap *xs, const struct domain *dom, pid_t old,
-                 struct xlsnap_error *err)
+static int monitor_keep_known(struct xlsnap *xs, const struct domain *dom,
+                              pid_t old, struct xlsnap_error *err)
 {
     if (!old)
         old = monitor_find(dom->domid);
@@ -254,4 +154,54 @@ int monitor_keep(struct xlsnap *xs, const struct domain *dom, pid_t old,
         monitor_wait(old, monitor_stays(xs, old) ? 0 : OLD_EXIT_MS);
     /* Not the pid but what it does counts: it may be another's by now. */
     return monitor_find(dom->domid) ? 0 : monitor_start(xs, dom, err);
+}
+
+static int monitor_keep_maybe(struct xlsnap *xs, const struct domain *dom,
+                              const char *maybe, struct xlsnap_error *err)
+{
+    int64_t deadline = now_ms() + OLD_EXIT_MS;
+
+    if (handle_xen_version(xs) >= XL_STAYS)
+        return 0;
+    while (!monitor_maybe_ended(maybe)) {
+        if (now_ms() >= deadline)
+            return 0;
+        usleep(100000);
+    }
+    if (monitor_find(dom->domid))
+        return 0;
+    handle_log(xs, XTL_NOTICE,
+               "the monitor of domain '%s' was in the foreground, or its log "
+               "was cut; it has ended, and another takes its place",
+               dom->name);
+    return monitor_start(xs, dom, err);
+}
+
+int monitor_keep(struct xlsnap *xs, const struct domain *dom, pid_t old,
+                 const char *was, struct xlsnap_error *err)
+{
+    if (!was)
+        return 0;
+    return strcmp(was, MONITOR_KNOWN) ? monitor_keep_maybe(xs, dom, was, err)
+                                      : monitor_keep_known(xs, dom, old, err);
+}
+
+int monitor_check_unit(struct xlsnap *xs, const struct domain *dom,
+                       bool suspends, struct xlsnap_error *err)
+{
+    cleanup_free char *unit = NULL;
+    pid_t monitor;
+
+    if (suspends && handle_xen_version(xs) >= XL_STAYS)
+        return 0;
+    unit = monitor_unit(dom, &monitor);
+    if (!unit || (suspends && monitor_is_ours(monitor)))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "the monitor of domain '%s' (process %d) is the main "
+                       "process of %s: it ends when the domain %s, and systemd "
+                       "then stops the unit and what is of the domain; the "
+                       "unit needs RemainAfterExit=yes ('systemctl edit %s')",
+                       dom->name, (int)monitor, unit,
+                       suspends ? "suspends" : "is destroyed", unit);
 }

@@ -24,6 +24,25 @@ pid_t monitor_find(uint32_t domid);
  * between destroying and starting it again, or about to end.
  */
 pid_t monitor_find_name(const char *name);
+bool monitor_is_ours(pid_t pid); /* not xl's */
+
+/*
+ * The processes that may be its monitor, though no log says whose they are: those
+ * of "xl create -F", at least as old as the domain's QEMU, and those whose log was
+ * cut.  Before Xen 4.20 the one that is it ends at the suspend.
+ * "PID:START,..." (START as in proc(5)), to be freed; NULL: there is none.
+ */
+char *monitor_find_maybe(const struct domain *dom);
+/* One of them has ended. */
+bool monitor_maybe_ended(const char *maybe);
+
+/*
+ * The unit of systemd that stops when the domain's monitor ends, and then ends
+ * QEMU with it, or does something to the domain (ExecStop=, Restart=).  NULL: none.
+ * To be freed; *monitor_r: the monitor, or what may be it.
+ */
+char *monitor_unit(const struct domain *dom, pid_t *monitor_r);
+
 /*
  * The control group for what belongs to the domain: its QEMU's, or CGROUP_OWN, if it
  * has none; or no monitor in the background, for what `xl create -F` is in, a unit,
@@ -39,11 +58,21 @@ char *monitor_home(const struct domain *dom);
 int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
                          struct domain *dom, struct xlsnap_error *err);
 /*
- * After a resume: if monitor `old` (0: unknown) has ended, or ends now because
- * it saw the suspend, starts ours; one that lives on is left to do its work.
+ * After a resume; `was`: what there was of a monitor before.  NULL: none, and so
+ * it stays.  MONITOR_KNOWN: if it, `old` (0: unknown), has ended, or ends now
+ * because it saw the suspend, starts ours; one that lives on is left to do its work.
+ * Of monitor_find_maybe: only if one of those has ended, or does so within some
+ * seconds.
  */
+#define MONITOR_KNOWN "yes"
 int monitor_keep(struct xlsnap *xs, const struct domain *dom, pid_t old,
-                 struct xlsnap_error *err);
+                 const char *was, struct xlsnap_error *err);
+/*
+ * -XLSNAP_REFUSED if systemd would do something to the domain when it suspends
+ * (`suspends`) or is destroyed.
+ */
+int monitor_check_unit(struct xlsnap *xs, const struct domain *dom,
+                       bool suspends, struct xlsnap_error *err);
 /* Starts ours and waits until it watches the domain. */
 int monitor_start(struct xlsnap *xs, const struct domain *dom,
                   struct xlsnap_error *err);

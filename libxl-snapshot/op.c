@@ -17,6 +17,7 @@ void op_init(struct op *op, struct xlsnap *xs)
     op->dom.domid = DOMAIN_NONE;
     xlsnap_snapshot_init(&op->snap);
     op->image.fd = -1;
+    start_init(&op->start);
 }
 
 void op_clear(struct op *op)
@@ -31,6 +32,7 @@ void op_clear(struct op *op)
     xlsnap_snapshot_clear(&op->snap);
     pending_clear(&op->pending);
     memory_image_close(&op->image);
+    start_clear(&op->start);
     free(op->config_path);
     free(op->devices);
     lock_release(op->locks);

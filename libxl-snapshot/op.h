@@ -12,6 +12,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "pending.h"
+#include "start.h"
 
 struct op {
     struct xlsnap *xs;
@@ -34,7 +35,7 @@ struct op {
     struct memory_writer *writer;
     struct memory_written written;
     pid_t flusher;   /* of a live save; 0: none */
-    pid_t monitor;   /* the domain's before the operation; 0: none */
+    pid_t monitor;   /* the domain's before the operation; 0: none known */
     bool requested;  /* the guest was asked to suspend and may not run yet */
     bool late;       /* it runs, but may suspend yet: nobody waits any longer */
     bool asked;      /* the save began; its monitor is still to be seen to */
@@ -47,6 +48,8 @@ struct op {
 
     /* revert */
     struct memory_image image;
+    struct start start;
+    uint64_t memory_goal_kb; /* free for the restore; 0: what libxl thinks */
 
     /*
      * Called once when a step fails, before anything is undone: whatever

@@ -10,7 +10,7 @@
 #include "snapshot.h"
 #include "util.h"
 
-#define RECORD_FORMAT 6
+#define RECORD_FORMAT 7
 #define RECORD_MAX (1 << 20)
 
 static void record_put_id(struct json_writer *w, const char *name,
@@ -67,7 +67,7 @@ static char *record_text(const struct pending *p)
     json_put_bool(w, "no_return", p->no_return);
     json_put_bool(w, "live", p->live);
     json_put_bool(w, "settled", p->settled);
-    json_put_bool(w, "monitor", p->monitor);
+    json_put_string(w, "monitor", p->monitor);
     json_put_bool(w, "paused", p->paused);
     json_put_bool(w, "force", p->force);
     json_put_bool(w, "keep", p->keep);
@@ -296,7 +296,7 @@ static bool record_get(struct pending *p, const struct json *v)
     p->no_return = record_bool(&r, "no_return");
     p->live = record_bool(&r, "live");
     p->settled = record_bool(&r, "settled");
-    p->monitor = record_bool(&r, "monitor");
+    p->monitor = record_string_or_null(&r, "monitor");
     p->paused = record_bool(&r, "paused");
     p->force = record_bool(&r, "force");
     p->keep = record_bool(&r, "keep");
@@ -517,6 +517,7 @@ void pending_copy(struct pending *dst, const struct pending *src)
     dst->memory_tmp = xstrdup(src->memory_tmp);
     dst->made_dir = xstrdup(src->made_dir);
     dst->token = xstrdup(src->token);
+    dst->monitor = xstrdup(src->monitor);
     dst->discarded = xstrdup(src->discarded);
     dst->boot_id = xstrdup(src->boot_id);
     dst->disks = xcalloc(src->n_disks, sizeof(*dst->disks));
@@ -544,6 +545,7 @@ void pending_clear(struct pending *p)
     free(p->memory_tmp);
     free(p->made_dir);
     free(p->token);
+    free(p->monitor);
     free(p->discarded);
     free(p->boot_id);
     memset(p, 0, sizeof(*p));

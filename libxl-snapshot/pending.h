@@ -49,7 +49,7 @@ struct pending {
     bool no_return;   /* revert: the domain may be destroyed */
     bool live;        /* create: --live */
     bool settled;     /* create: the guest runs and will not suspend any more */
-    bool monitor;     /* at the end the domain shall have one */
+    char *monitor;    /* at the end the domain shall have one: monitor_keep */
     bool paused;      /* at the end the domain shall be paused */
     bool force;       /* revert: -f was given */
     bool keep;        /* revert: keep what is given up... */

@@ -45,8 +45,8 @@ static int recover_revert_finish(struct op *op, struct xlsnap_error *err)
 
     if (!p->paused && op->dom.info.paused && !op->dom.info.cpu_time)
         rc = revert_release(op, err);
-    if (!rc && p->monitor)
-        rc = monitor_keep(op->xs, &op->dom, 0, err);
+    if (!rc)
+        rc = monitor_keep(op->xs, &op->dom, 0, p->monitor, err);
     return rc ? rc : pending_drop(&op->pending, err);
 }
 
@@ -94,6 +94,7 @@ static int recover_renew_record(struct op *op, struct xlsnap_error *err)
 static int recover_revert_again(struct op *op, struct xlsnap_error *err)
 {
     struct steps steps = { .n = 0 };
+    struct xlsnap_error memory = { 0 };
     bool running = op->dom.domid != DOMAIN_NONE;
     int rc = recover_read_config(op, err);
 
@@ -110,8 +111,9 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
                                 running ? &op->dom.domid : NULL, err);
-    if (!rc)
-        rc = revert_check_memory(op, err);
+    /* Whether it is enough the restore will tell. */
+    if (!rc && revert_check_memory(op, &memory))
+        handle_log(op->xs, XTL_WARN, "%s", memory.msg);
     if (!rc)
         rc = recover_renew_record(op, err);
     if (!rc) {

@@ -236,8 +236,8 @@ static int recover_create_wake(struct op *op, bool published,
     if (!rc && p->paused && !published &&
         domain_refresh(op->xs, &op->dom) == DOMAIN_THERE && op->dom.info.paused)
         rc = domain_unpause(op->xs, op->dom.domid, err);
-    if (!rc && p->monitor)
-        rc = monitor_keep(op->xs, &op->dom, 0, err);
+    if (!rc)
+        rc = monitor_keep(op->xs, &op->dom, 0, p->monitor, err);
     return rc;
 }
 

@@ -178,32 +178,35 @@ int revert_prove(struct op *op, struct xlsnap_error *err)
     return rc ? rc : disks_prove(op, err);
 }
 
-int revert_check_memory(struct op *op, struct xlsnap_error *err)
+int revert_need_memory(struct op *op, uint64_t *need_kb,
+                       struct xlsnap_error *err)
 {
     libxl_domain_config config;
-    uint64_t need_kb = 0, free_kb = 0;
+    uint64_t has_kb = op->dom.info.current_memkb;
     int rc;
 
     libxl_domain_config_init(&config);
     rc = libxl_domain_config_from_json(op->xs->ctx, &config,
                                        op->image.config_json) ||
-         libxl_domain_need_memory(op->xs->ctx, &config, 0, &need_kb) ||
-         libxl_get_free_memory(op->xs->ctx, &free_kb);
+         libxl_domain_need_memory(op->xs->ctx, &config, 0, need_kb);
     /* The running domain gives back the same overhead, and its memory. */
-    if (op->dom.domid != DOMAIN_NONE) {
-        need_kb = config.b_info.target_memkb;
-        free_kb += op->dom.info.current_memkb;
-    }
+    if (op->dom.domid != DOMAIN_NONE)
+        *need_kb = config.b_info.target_memkb > has_kb
+                       ? config.b_info.target_memkb - has_kb
+                       : 0;
     libxl_domain_config_dispose(&config);
-    if (rc)
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "cannot find out how much memory is free");
-    if (need_kb <= free_kb)
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "the domain needs %" PRIu64 " MiB of memory, but only "
-                       "%" PRIu64 " MiB are free",
-                       need_kb >> 10, free_kb >> 10);
+    return rc ? xlsnap_fail(err, XLSNAP_FAILED,
+                            "cannot find out how much memory is needed")
+              : 0;
+}
+
+int revert_check_memory(struct op *op, struct xlsnap_error *err)
+{
+    uint64_t need_kb;
+    int rc = revert_need_memory(op, &need_kb, err);
+
+    start_read(op->xs, &op->start);
+    return rc ? rc : start_check_memory(op->xs, &op->start, need_kb, err);
 }
 
 /* ---- the running domain ---- */
@@ -303,7 +306,7 @@ static int revert_check_running(struct op *op, struct xlsnap_error *err)
         rc = domain_load_config(op->xs, &op->dom, err);
     if (!rc && !op->force)
         rc = revert_check_same_vdevs(op, err);
-    return rc;
+    return rc ? rc : monitor_check_unit(op->xs, &op->dom, false, err);
 }
 
 static int revert_check_name_free(struct op *op, struct xlsnap_error *err)

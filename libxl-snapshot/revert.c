@@ -15,6 +15,8 @@
 #include "paths.h"
 #include "util.h"
 
+#define MEMORY_WAIT_S 5
+
 static int revert_mark(struct op *op, struct disk_group *group,
                        struct xlsnap_error *err)
 {
@@ -62,7 +64,7 @@ static int revert_pause(struct op *op, struct xlsnap_error *err)
 
     free(op->dom.home);
     op->dom.home = monitor_home(&op->dom);
-    rc = guard_start(op->xs, &op->dom, false, op->locks, &op->guard, err);
+    rc = guard_start(op->xs, &op->dom, NULL, op->locks, &op->guard, err);
     if (!rc)
         rc = guard_looking(op->guard, err);
     if (rc)
@@ -81,6 +83,29 @@ static int revert_check_stands(struct op *op, struct xlsnap_error *err)
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "domain '%s' stood still, but has just been let go on",
                        op->dom.name);
+}
+
+/* As xl does before it makes a domain, while the guest still runs. */
+static int revert_memory(struct op *op, struct disk_group *group,
+                         struct xlsnap_error *err)
+{
+    uint64_t need_kb;
+    int rc = start_lock(op->xs, &op->start, true, err);
+
+    if (!rc)
+        rc = revert_need_memory(op, &need_kb, err);
+    if (!rc)
+        rc = start_find_memory(op->xs, &op->start, need_kb, err);
+    /* Taking the disks back may take long; other domains start meanwhile. */
+    start_unlock(&op->start);
+    return rc;
+}
+
+static int revert_return_memory(struct op *op, struct disk_group *group,
+                                struct xlsnap_error *err)
+{
+    start_return_memory(op->xs, &op->start);
+    return 0;
 }
 
 /* It sends no more requests; the few under way may still come. */
@@ -125,6 +150,16 @@ static void revert_go_home(struct op *op)
                    home, op->dom.name, strerror(errno));
 }
 
+/* What is free now and what the domain gives back: it has been enough for it. */
+static void revert_note_memory(struct op *op)
+{
+    uint64_t free_kb;
+
+    if (op->dom.domid != DOMAIN_NONE &&
+        !libxl_get_free_memory(op->xs->ctx, &free_kb))
+        op->memory_goal_kb = free_kb + op->dom.info.current_memkb;
+}
+
 static int revert_destroy(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -136,6 +171,7 @@ static int revert_destroy(struct op *op, struct disk_group *group,
     op->guard = NULL;
     if (op->dom.domid != DOMAIN_NONE) {
         revert_go_home(op);
+        revert_note_memory(op);
         rc = domain_destroy(op->xs, &op->dom, err);
     }
     op->dom.domid = DOMAIN_NONE;
@@ -182,6 +218,29 @@ static bool revert_note_opened(struct op *op,
     return any;
 }
 
+/*
+ * What it had may take a moment to be free, and others may have taken of it.
+ * Whether it is enough libxl must say: only the restore can bring the domain back.
+ */
+static void revert_await_memory(struct op *op)
+{
+    struct xlsnap_error err = { 0 };
+    uint64_t need_kb;
+
+    if (start_lock(op->xs, &op->start, false, &err))
+        handle_log(op->xs, XTL_WARN, "%s", err.msg);
+    memset(&err, 0, sizeof(err));
+    if (!revert_need_memory(op, &need_kb, &err)) {
+        if (op->memory_goal_kb && need_kb > op->memory_goal_kb)
+            need_kb = op->memory_goal_kb;
+        if (libxl_wait_for_free_memory(op->xs->ctx, DOMAIN_NONE, need_kb,
+                                       MEMORY_WAIT_S))
+            start_find_memory(op->xs, &op->start, need_kb, &err);
+    }
+    if (err.code)
+        handle_log(op->xs, XTL_WARN, "%s", err.msg);
+}
+
 static int revert_restore(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -194,10 +253,13 @@ static int revert_restore(struct op *op, struct disk_group *group,
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot read memory image '%s'",
                                  op->snap.memory);
+    revert_await_memory(op);
     opened = revert_note_opened(op, disks_forget_left);
-    rc = domain_restore(op->xs, op->image.config_json, op->image.fd, &domid,
-                        err);
+    rc = domain_restore(op->xs, op->image.config_json, op->image.fd,
+                        start_domid(&op->start), &domid, err);
+    start_unlock(&op->start);
     if (rc) {
+        start_return_memory(op->xs, &op->start);
         /* When what libxl had begun has let go of them. */
         if (opened && !disks_wait_unused(op, NULL, &ignored))
             revert_note_opened(op, disks_note_left);
@@ -284,6 +346,9 @@ static void revert_plan(struct op *op, struct steps *steps)
     steps_add(steps, "record", op_record, op_record_drop,
               "note the operation in %s/pending/%s.json", op->xs->state_dir,
               op->snap.uuid);
+    if (op->start.autoballoon)
+        steps_add(steps, "memory", revert_memory, revert_return_memory,
+                  "as xl: lock, and shrink domain 0 if too little is free");
     if (op->dom.domid != DOMAIN_NONE)
         steps_add(steps, "last-look", revert_last_look, NULL,
                   "pause the guest, and see whether it can still go back");
@@ -319,7 +384,7 @@ static void revert_fill_record(struct op *op)
     p->name = xstrdup(op->snap.name);
     p->config_path = xstrdup(op->config_path);
     p->memory = xstrdup(op->snap.memory);
-    p->monitor = !op->no_monitor;
+    p->monitor = op->no_monitor ? NULL : xstrdup(MONITOR_KNOWN);
     p->paused = op->paused;
     p->force = op->force;
     /* An admin's own pause stays; what has shut down does not run, and its QEMU

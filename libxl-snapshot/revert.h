@@ -20,7 +20,11 @@ int revert_prove(struct op *op, struct xlsnap_error *err);
 /* The running domain is the one that was found, and may be destroyed; its state
  * is read again. */
 int revert_check_still(struct op *op, struct xlsnap_error *err);
-/* Enough free memory, counting that of op->dom. */
+/* How much memory must be free: with what op->dom will give back, it is enough. */
+int revert_need_memory(struct op *op, uint64_t *need_kb,
+                       struct xlsnap_error *err);
+/* So much is free, or domain 0 can give it; fills
+ * op->start. */
 int revert_check_memory(struct op *op, struct xlsnap_error *err);
 /* Notes that nothing has begun, if the record says that it has; before the guest
  * goes on. */

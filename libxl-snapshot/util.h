@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,13 @@ static inline void *xcalloc(size_t n, size_t size)
     if (!p)
         abort();
     return p;
+}
+
+static inline bool text_ends(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && !strcmp(text + n - m, end);
 }
 
 static inline void *xrealloc(void *old, size_t n, size_t size)

@@ -5,6 +5,7 @@
  * of this binary for the guard and the monitor), runs it, and prints the error,
  * once.  The exit status is the error's code.
  */
+#include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -49,31 +50,30 @@ static bool parse_domid(const char *text, uint32_t *domid)
     return *text && !*end && n && n < 0x7ff0;
 }
 
-static bool parse_yes_no(const char *text, const char *yes, const char *no,
-                         bool *is_yes)
+static bool is_monitor(const char *text)
 {
-    *is_yes = !strcmp(text, yes);
-    return *is_yes || !strcmp(text, no);
+    return !strcmp(text, "yes") || !strcmp(text, "none") ||
+           isdigit((unsigned char)*text); /* PID:START,... */
 }
 
-/* `guard NAME DOMID UUID monitor|no-monitor`, `monitor NAME DOMID`: started
- * by the library, never by people. */
+/* `guard NAME DOMID UUID MONITOR`, `monitor NAME DOMID`: started by the library,
+ * never by people. */
 static int run_process(const struct xlsnap_settings *settings, int argc,
                        char **argv, struct xlsnap_error *err)
 {
-    bool guard = !strcmp(argv[1], "guard"), monitor = false;
+    bool guard = !strcmp(argv[1], "guard");
     struct xlsnap *xs;
     uint32_t domid;
     int rc;
 
     if (argc != (guard ? 6 : 4) || !parse_domid(argv[3], &domid) ||
-        (guard && !parse_yes_no(argv[5], "monitor", "no-monitor", &monitor)))
+        (guard && !is_monitor(argv[5])))
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "'%s' is for xl-snapshot's own use", argv[1]);
     rc = xlsnap_open(settings, &xs, err);
     if (rc)
         return rc;
-    rc = guard ? -xlsnap_guard_process(xs, domid, argv[4], monitor)
+    rc = guard ? -xlsnap_guard_process(xs, domid, argv[4], argv[5])
                : -xlsnap_monitor_process(xs, domid);
     xlsnap_close(xs);
     return rc;

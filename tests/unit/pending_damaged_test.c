@@ -53,15 +53,15 @@ static void an_empty_record_is_told(void **state)
 
 static void a_record_of_another_format_is_told(void **state)
 {
-    const char *formats[] = { "0",    "1",  "5",   "7",   "\"6\"",
-                              "null", "-6", "6.0", "true" };
+    const char *formats[] = { "0",    "1",  "6",   "8",   "\"7\"",
+                              "null", "-7", "7.0", "true" };
     cleanup_free char *text = NULL;
 
     write_small(UUID, "web1");
     text = get(RECORD);
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
         cleanup_free char *to = xasprintf("\"format\": %s,", formats[i]);
-        cleanup_free char *bad = edited(text, "\"format\": 6,", to);
+        cleanup_free char *bad = edited(text, "\"format\": 7,", to);
 
         assert_damaged(bad, NO_RECORD);
     }
@@ -102,7 +102,7 @@ static void a_member_of_another_type_is_told(void **state)
         { "\"no_return\": true", "\"no_return\": 1" },
         { "\"live\": false", "\"live\": 0" },
         { "\"settled\": false", "\"settled\": null" },
-        { "\"monitor\": true", "\"monitor\": null" },
+        { "\"monitor\": \"yes\"", "\"monitor\": true" },
         { "\"paused\": true", "\"paused\": 0" },
         { "\"domid\": 7", "\"domid\": \"7\"" },
         { "\"domid\": 7", "\"domid\": 7.5" },

@@ -66,7 +66,7 @@ static void assert_same(const struct pending *a, const struct pending *b)
     assert_int_equal(a->no_return, b->no_return);
     assert_int_equal(a->live, b->live);
     assert_int_equal(a->settled, b->settled);
-    assert_int_equal(a->monitor, b->monitor);
+    assert_same_string(a->monitor, b->monitor);
     assert_int_equal(a->paused, b->paused);
     assert_int_equal(a->force, b->force);
     assert_int_equal(a->keep, b->keep);

@@ -61,7 +61,8 @@ static inline void make(struct pending *p)
     p->token = xstrdup("0123456789abcdef");
     p->dir_ino = 4711;
     p->made_dir = xstrdup("/snap");
-    p->no_return = p->monitor = p->paused = p->force = p->keep = true;
+    p->monitor = xstrdup("yes");
+    p->no_return = p->paused = p->force = p->keep = true;
     p->discarded = xstrdup("discarded-1");
     p->domid = 7;
     p->restored = 32751;

@@ -122,6 +122,13 @@ guest_fresh()
     fi
 }
 
+# end_with REASON: as if the guest had said so (xen/include/public/sched.h).
+end_with()
+{
+    PYTHONPATH=/usr/lib/xen-4.17/lib/python python3 -c \
+        "from xen.lowlevel import xc; xc.xc().domain_shutdown($(domid), $1)"
+}
+
 guest_is_gone()
 {
     ! xl domid "$guest" >/dev/null 2>&1
@@ -288,6 +295,18 @@ monitor_count()
 assert_monitored()
 {
     until_true 15 monitor_count 1 || fail "$(monitors) monitors watch it"
+}
+
+# in_group GROUP COMMAND...
+in_group()
+{
+    # shellcheck disable=SC2016
+    bash -c 'echo 0 >/sys/fs/cgroup/$0/cgroup.procs && exec "$@"' "$@"
+}
+
+group_of()
+{
+    sed -n 's/^0:://p' "/proc/$1/cgroup"
 }
 
 guards()

@@ -26,12 +26,6 @@ setup()
         xargs -r -n 1 xl destroy
 }
 
-# end_with REASON: as if the guest had said so (xen/include/public/sched.h).
-end_with()
-{
-    PYTHONPATH=/usr/lib/xen-4.17/lib/python python3 -c \
-        "from xen.lowlevel import xc; xc.xc().domain_shutdown($(domid), $1)"
-}
 crash=3
 watchdog=4
 
@@ -116,18 +110,6 @@ lives()
     snapshot without
     monitor_count 0
     guest_end
-}
-
-# in_group GROUP COMMAND...
-in_group()
-{
-    # shellcheck disable=SC2016
-    bash -c 'echo 0 >/sys/fs/cgroup/$0/cgroup.procs && exec "$@"' "$@"
-}
-
-group_of()
-{
-    sed -n 's/^0:://p' "/proc/$1/cgroup"
 }
 
 # As systemd ends what is in the group of a unit that has ended.

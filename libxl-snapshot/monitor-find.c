@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which process is a domain's monitor: see monitor.h. */
+#include "monitor.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <sys/stat.h>
+
+#include "cgroup.h"
+#include "file.h"
+#include "run.h"
+#include "util.h"
+
+#define LOG_MAX (32 << 20) /* bytes of a log that are searched */
+
+/* Is this the program of the process? */
+static bool monitor_runs(const char *pid, const char *program)
+{
+    cleanup_free char *link = xasprintf("/proc/%s/exe", pid);
+    char exe[4096];
+    ssize_t n = readlink(link, exe, sizeof(exe) - 1);
+    char *end;
+
+    if (n <= 0)
+        return false;
+    exe[n] = 0;
+    /* After an upgrade the running binary's link says so. */
+    end = strstr(exe, " (deleted)");
+    if (end)
+        *end = 0;
+    return !strcmp(basename(exe), program);
+}
+
+/* What the process has as standard output, if that is a file; else NULL. */
+static char *monitor_log(const char *pid)
+{
+    cleanup_free char *link = xasprintf("/proc/%s/fd/1", pid);
+    cleanup_close int fd = -1;
+    struct stat st;
+    char *text;
+    ssize_t n;
+
+    /* stat first: opening a terminal or a FIFO has side effects. */
+    if (stat(link, &st) || !S_ISREG(st.st_mode))
+        return NULL;
+    fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return NULL;
+    /* The line stands at the start, and again after each restart. */
+    text = xcalloc(1, LOG_MAX + 1);
+    n = pread(fd, text, LOG_MAX, 0);
+    if (n < 0)
+        n = 0;
+    text[n] = 0;
+    return text;
+}
+
+/*
+ * Does the last line of this pid in the log that says what it waits for
+ * contain `subject`, "domain NAME (domid " or "(domid N) "?
+ */
+static bool monitor_log_names(const char *text, const char *pid,
+                              const char *subject)
+{
+    cleanup_free char *end = xasprintf(" to die [pid %s]", pid);
+    const char *last = NULL, *line, *found;
+
+    for (const char *p = text; (p = strstr(p, end)); p++)
+        last = p;
+    if (!last)
+        return false;
+    for (line = last; line > text && line[-1] != '\n';)
+        line--;
+    found = strstr(line, subject);
+    return found && found < last + 1;
+}
+
+static pid_t monitor_search(const char *subject)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *e;
+    pid_t pid = 0;
+
+    while (proc && !pid && (e = readdir(proc))) {
+        cleanup_free char *text = NULL;
+
+        if (!isdigit((unsigned char)e->d_name[0]) ||
+            (!monitor_runs(e->d_name, "xl") &&
+             !monitor_runs(e->d_name, "xl-snapshot")))
+            continue;
+        text = monitor_log(e->d_name);
+        if (text && monitor_log_names(text, e->d_name, subject))
+            pid = (pid_t)strtol(e->d_name, NULL, 10);
+    }
+    if (proc)
+        closedir(proc);
+    return pid;
+}
+
+pid_t monitor_find(uint32_t domid)
+{
+    cleanup_free char *subject = xasprintf("(domid %" PRIu32 ") ", domid);
+
+    return monitor_search(subject);
+}
+
+pid_t monitor_find_name(const char *name)
+{
+    cleanup_free char *subject = xasprintf("domain %s (domid ", name);
+
+    return monitor_search(subject);
+}
+
+bool monitor_is_ours(pid_t pid)
+{
+    cleanup_free char *text = xasprintf("%d", (int)pid);
+
+    return monitor_runs(text, "xl-snapshot");
+}
+
+/* ---- those that no log knows ---- */
+
+/* When the process was started, in clock ticks since the boot; 0: it has ended. */
+static unsigned long long process_start(const char *pid)
+{
+    cleanup_free char *path = xasprintf("/proc/%s/stat", pid);
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *text = NULL;
+    unsigned long long start;
+    char *name_end, state;
+
+    if (file_read(path, 65536, &text, NULL, &ignored))
+        return 0;
+    name_end = strrchr(text, ')'); /* proc(5): starttime is the 22nd */
+    return name_end && sscanf(name_end + 1,
+                              " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                              "%*s %*s %*s %*s %*s %*s %*s %*s %llu",
+                              &state, &start) == 2 &&
+                   state != 'Z'
+               ? start
+               : 0;
+}
+
+/* An xl whose command makes a domain, and stays as its monitor.  xl takes what is
+ * short for one, too. */
+static bool process_makes_domains(const char *pid)
+{
+    static const char *const commands[] = { "create", "restore",
+                                            "migrate-receive" };
+    cleanup_free char *path = xasprintf("/proc/%s/cmdline", pid);
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *text = NULL;
+    const char *arg;
+    size_t len;
+
+    if (!monitor_runs(pid, "xl") ||
+        file_read(path, 1 << 20, &text, &len, &ignored) || !len)
+        return false;
+    for (arg = text + strlen(text) + 1; arg < text + len && *arg == '-';)
+        arg += strlen(arg) + 1; /* of xl itself; none has a value */
+    for (size_t i = 0; i < ARRAY_SIZE(commands) && arg < text + len; i++)
+        if (*arg && !strncmp(arg, commands[i], strlen(arg)))
+            return true;
+    return false;
+}
+
+/* The log tells whose it is; not that of the domain at hand, then. */
+static bool process_is_known(const char *pid)
+{
+    cleanup_free char *text = monitor_log(pid);
+
+    return text && monitor_log_names(text, pid, "(domid ");
+}
+
+/* In the background: it was forked when its domain was there. */
+static bool process_has_log(const char *pid)
+{
+    cleanup_free char *link = xasprintf("/proc/%s/fd/1", pid);
+    char log[4096];
+    ssize_t n = readlink(link, log, sizeof(log) - 1);
+
+    if (n <= 0)
+        return false;
+    log[n] = 0;
+    return !strncmp(basename(log), "xl-", 3);
+}
+
+char *monitor_find_maybe(const struct domain *dom)
+{
+    /* Without QEMU at least those that have come since we look are none. */
+    cleanup_free char *younger =
+        xasprintf("%d", dom->qemu_pid > 0 ? (int)dom->qemu_pid : getpid());
+    unsigned long long latest = process_start(younger);
+    DIR *proc = opendir("/proc");
+    struct dirent *e;
+    char *maybe = NULL;
+
+    while (proc && (e = readdir(proc))) {
+        unsigned long long start;
+        char *more;
+
+        if (!isdigit((unsigned char)e->d_name[0]) ||
+            !process_makes_domains(e->d_name) || process_is_known(e->d_name))
+            continue;
+        start = process_start(e->d_name);
+        if (!start || (start > latest && !process_has_log(e->d_name)))
+            continue;
+        more = xasprintf("%s%s%s:%llu", maybe ? maybe : "", maybe ? "," : "",
+                         e->d_name, start);
+        free(maybe);
+        maybe = more;
+    }
+    if (proc)
+        closedir(proc);
+    return maybe;
+}
+
+/* The next of "PID:START,..."; NULL: no more. */
+static const char *maybe_next(const char *maybe, pid_t *pid,
+                              unsigned long long *start)
+{
+    int n = 0, p;
+
+    if (!maybe || sscanf(maybe, "%d:%llu%n", &p, start, &n) != 2 || !n)
+        return NULL;
+    *pid = p;
+    return maybe + n + (maybe[n] == ',');
+}
+
+bool monitor_maybe_ended(const char *maybe)
+{
+    unsigned long long start;
+    pid_t pid;
+
+    while ((maybe = maybe_next(maybe, &pid, &start))) {
+        cleanup_free char *text = xasprintf("%d", (int)pid);
+
+        if (process_start(text) != start)
+            return true;
+    }
+    return false;
+}
+
+/* ---- units of systemd ---- */
+
+/* When that process ends the unit stops, and something happens to the domain. */
+static bool unit_ends_with(const char *unit, pid_t pid, bool has_qemu)
+{
+    const char *const argv[] = { "systemctl", "show",
+                                 "-p",        "MainPID,RemainAfterExit,Restart,"
+                                              "KillMode,ExecStop,ExecStopPost",
+                                 "--",        unit,
+                                 NULL };
+    cleanup_free char *is_main = xasprintf("MainPID=%d", (int)pid);
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *out = NULL;
+    bool is = false, remains = false, kills = true, stops = false;
+    char *rest, *line;
+
+    if (run_output(argv, RUN_TIMEOUT_MS, &out, &ignored))
+        return false; /* no systemd, or no such unit */
+    for (rest = out; (line = strsep(&rest, "\n"));) {
+        is |= !strcmp(line, is_main);
+        remains |= !strcmp(line, "RemainAfterExit=yes");
+        kills &= strcmp(line, "KillMode=process") &&
+                 strcmp(line, "KillMode=none");
+        stops |= (!strncmp(line, "ExecStop", 8) && !text_ends(line, "=")) ||
+                 !strcmp(line, "Restart=always") ||
+                 !strcmp(line, "Restart=on-success");
+    }
+    return is && !remains && (stops || (kills && has_qemu));
+}
+
+static char *unit_of(const struct domain *dom, pid_t monitor, bool known)
+{
+    cleanup_free char *group = cgroup_of(monitor);
+    cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
+    const char *unit = group ? strrchr(group, '/') : NULL;
+    bool has_qemu = group && qemus && !strcmp(group, qemus);
+
+    /* One that is not known must be where the domain's QEMU is. */
+    if (!unit || !text_ends(unit, ".service") || (!known && qemus && !has_qemu))
+        return NULL;
+    return unit_ends_with(unit + 1, monitor, has_qemu) ? xstrdup(unit + 1)
+                                                       : NULL;
+}
+
+char *monitor_unit(const struct domain *dom, pid_t *monitor_r)
+{
+    cleanup_free char *all = NULL;
+    unsigned long long start;
+    const char *maybe;
+    char *unit = NULL;
+
+    *monitor_r = monitor_find(dom->domid);
+    if (*monitor_r)
+        return unit_of(dom, *monitor_r, true);
+    maybe = all = monitor_find_maybe(dom);
+    while (!unit && (maybe = maybe_next(maybe, monitor_r, &start)))
+        unit = unit_of(dom, *monitor_r, false);
+    return unit;
+}

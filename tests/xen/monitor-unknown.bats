@@ -1,0 +1,157 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Monitors of which no log tells whose they are: in the foreground, or with a log
+# that was cut; and those that are the main process of a systemd unit.
+
+load helpers
+
+setup_file()
+{
+    guest_new
+}
+
+teardown_file()
+{
+    xl destroy other 2>/dev/null || true
+    guest_end
+}
+
+# in_foreground CONFIG [OPTION...]: xl stays there; as from a terminal, it has no log.
+in_foreground()
+{
+    xl create -F "${@:2}" "$1" >/dev/null 2>&1 3>&- &
+}
+
+@test "of xl create -F: ours takes its place" {
+    guest_end
+    in_foreground "/etc/xen/$guest.cfg"
+    foreground=$!
+    labguest ready "$guest" 60
+    monitor_count 0
+    snap create -n "$guest" name=dry
+    assert_status 0
+    kill -0 "$foreground"
+    snap create "$guest" name=gold
+    assert_status 0
+    assert_told 'was in the foreground, or its log was cut'
+    run ! kill -0 "$foreground"
+    assert_monitored
+    reboots
+    snapshot again
+    assert_monitored
+}
+
+@test "killed, with its guard, while it ends: recover starts one" {
+    guest_end
+    in_foreground "/etc/xen/$guest.cfg"
+    labguest ready "$guest" 60
+    XLSNAP_FAULT=disk-create:killall-before run "$faulty" create "$guest" \
+        name=died
+    [ "$status" -ne 0 ]
+    snap recover "$guest"
+    assert_status 0
+    assert_sound
+    assert_monitored
+}
+
+@test "one whose log was cut" {
+    guest_end
+    labguest start "$guest"
+    assert_monitored
+    truncate -s 0 "/var/log/xen/xl-$guest.log"
+    monitor_count 0
+    snapshot cut
+    assert_monitored
+    reboots
+}
+
+@test "a domain that has none gets none, though another's is in the foreground" {
+    local foreground
+
+    printf '%s\n' 'name = "other"' 'type = "pv"' 'memory = 64' \
+        'kernel = "/usr/local/lib/lab/vmlinux"' >/run/other.cfg
+    in_foreground /run/other.cfg -p
+    foreground=$!
+    until_true 30 xl domid other
+    guest_end
+    xl create -q -e "/etc/xen/$guest.cfg" 3>&-
+    labguest ready "$guest" 60
+    until_true 15 monitor_count 0
+    snapshot none
+    monitor_count 0
+    kill -0 "$foreground"
+    xl destroy other
+    assert_sound
+}
+
+# One that was not asked to suspend keeps the monitor that it has.
+@test "killed, with its guard, before it is asked to suspend: recover starts none" {
+    guest_end
+    in_foreground "/etc/xen/$guest.cfg"
+    foreground=$!
+    labguest ready "$guest" 60
+    XLSNAP_FAULT=guard:killall-after run "$faulty" create "$guest" name=died
+    [ "$status" -ne 0 ]
+    snap recover "$guest"
+    assert_status 0
+    kill -0 "$foreground"
+    run ! pgrep -f "^xl-snapshot monitor $guest "
+    assert_sound
+}
+
+# systemctl_says LINE...: of the unit whose main process is the guest's monitor.
+systemctl_says()
+{
+    mkdir -p "$BATS_TEST_TMPDIR/bin"
+    cat >"$BATS_TEST_TMPDIR/bin/systemctl" <<EOF
+#!/bin/sh
+[ "\$1 \$4 \$5" = "show -- web.service" ] || exit 1
+printf '%s\\n' MainPID=$(monitor_pids) $*
+EOF
+    chmod +x "$BATS_TEST_TMPDIR/bin/systemctl"
+}
+
+@test "the main process of a unit, with which systemd would end QEMU: refused" {
+    local group=/sys/fs/cgroup qemu says
+
+    mountpoint -q "$group" || mount -t cgroup2 none "$group"
+    mkdir "$group/web.service"
+    guest_end
+    in_group web.service labguest start "$guest" 3>&-
+    assert_monitored
+    systemctl_says RemainAfterExit=yes KillMode=control-group Restart=no
+    snap_with_fakes create "$guest" name=unit
+    assert_status 0
+    assert_monitored
+    [ "$(group_of "$(monitor_pids)")" = /web.service ]
+    guest_end
+    until_true 15 rmdir "$group/web.service"
+    mkdir "$group/web.service"
+    in_group web.service labguest start "$guest" 3>&-
+    assert_monitored
+    for says in KillMode=control-group \
+        'KillMode=process ExecStop={...}' \
+        'KillMode=process ExecStop= ExecStopPost={...}' \
+        'KillMode=process Restart=always'; do
+        # shellcheck disable=SC2086
+        systemctl_says RemainAfterExit=no $says
+        snap_with_fakes create "$guest" name=unit2
+        assert_status 4
+        assert_told 'is the main process of web.service: it ends when the domain suspends'
+        assert_told "RemainAfterExit=yes ('systemctl edit web.service')"
+        snap_with_fakes revert "$guest" name=unit
+        assert_status 4
+        assert_told 'it ends when the domain is destroyed'
+    done
+    assert_no_trace unit2
+    assert_sound
+    # Nothing happens to the domain.
+    systemctl_says RemainAfterExit=no KillMode=process Restart=on-failure ExecStop=
+    snap_with_fakes revert "$guest" name=unit
+    assert_status 0
+    qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
+    [ "$(group_of "$qemu")" = /web.service ]
+    assert_sound
+    guest_end
+    until_true 15 rmdir "$group/web.service"
+}
