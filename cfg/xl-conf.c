@@ -33,8 +33,8 @@ static int conf_autoballoon(const char *path, const char *text,
     return 0;
 }
 
-static int conf_domid_policy(const char *path, const char *text,
-                             bool *random_r, struct xlsnap_error *err)
+static int conf_domid_policy(const char *path, const char *text, bool *random_r,
+                             struct xlsnap_error *err)
 {
     *random_r = text && !strcmp(text, "random");
     if (!text || *random_r || !strcmp(text, "xen"))

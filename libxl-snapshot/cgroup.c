@@ -28,6 +28,21 @@ char *cgroup_of(pid_t pid)
     return NULL;
 }
 
+bool cgroup_has_others(const char *group, pid_t pid)
+{
+    cleanup_free char *path = xasprintf(CGROUP_ROOT "%s/cgroup.procs", group);
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *text = NULL;
+    char *line, *rest;
+
+    if (file_read(path, 16 << 20, &text, NULL, &ignored))
+        return true; /* as far as we know */
+    for (rest = text; (line = strsep(&rest, "\n"));)
+        if (*line && atoi(line) != pid)
+            return true;
+    return false;
+}
+
 int cgroup_enter(const char *group)
 {
     cleanup_free char *now = cgroup_of(getpid());

@@ -8,6 +8,7 @@
 #ifndef XLSNAP_CGROUP_H
 #define XLSNAP_CGROUP_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /*
@@ -15,6 +16,8 @@
  * (cgroups(7)); NULL: it is gone, or there is none.  To be freed.
  */
 char *cgroup_of(pid_t pid);
+/* Are there other processes in the group than that one? */
+bool cgroup_has_others(const char *group, pid_t pid);
 /*
  * A group of our own at the top, where systemd leaves alone what it has not made,
  * for what belongs to a domain without QEMU or a known monitor.  Its monitor's group will not do:

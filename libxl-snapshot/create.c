@@ -78,7 +78,9 @@ static int create_monitor(struct op *op, struct disk_group *group,
 {
     int rc = 0;
 
-    if (op->asked && domain_refresh(op->xs, &op->dom) != DOMAIN_GONE)
+    /* What ends while it does not suspend is no monitor of it. */
+    if (op->asked && (op->monitor || op->suspended_ms) &&
+        domain_refresh(op->xs, &op->dom) != DOMAIN_GONE)
         rc = monitor_keep(op->xs, &op->dom, op->monitor, op->pending.monitor,
                           err);
     if (!rc)

@@ -122,25 +122,36 @@ bool monitor_is_ours(pid_t pid)
 
 /* ---- those that no log knows ---- */
 
-/* When the process was started, in clock ticks since the boot; 0: it has ended. */
-static unsigned long long process_start(const char *pid)
+struct process {
+    int parent;
+    unsigned long long start; /* in clock ticks since the boot */
+};
+
+/* False: it has ended. */
+static bool process_read(const char *pid, struct process *process)
 {
     cleanup_free char *path = xasprintf("/proc/%s/stat", pid);
     struct xlsnap_error ignored = { 0 };
     cleanup_free char *text = NULL;
-    unsigned long long start;
     char *name_end, state;
 
     if (file_read(path, 65536, &text, NULL, &ignored))
-        return 0;
+        return false;
     name_end = strrchr(text, ')'); /* proc(5): starttime is the 22nd */
-    return name_end && sscanf(name_end + 1,
-                              " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                              "%*s %*s %*s %*s %*s %*s %*s %*s %llu",
-                              &state, &start) == 2 &&
-                   state != 'Z'
-               ? start
-               : 0;
+    return name_end &&
+           sscanf(name_end + 1,
+                  " %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                  "%*s %*s %*s %*s %llu",
+                  &state, &process->parent, &process->start) == 3 &&
+           state != 'Z';
+}
+
+/* 0: it has ended. */
+static unsigned long long process_start(const char *pid)
+{
+    struct process process;
+
+    return process_read(pid, &process) ? process.start : 0;
 }
 
 /* An xl whose command makes a domain, and stays as its monitor.  xl takes what is
@@ -245,15 +256,30 @@ bool monitor_maybe_ended(const char *maybe)
 
 /* ---- units of systemd ---- */
 
-/* When that process ends the unit stops, and something happens to the domain. */
-static bool unit_ends_with(const char *unit, pid_t pid, bool has_qemu)
+/* Is it the process, or what has started it and waits for its end? */
+static bool is_or_started(pid_t main_pid, pid_t pid)
 {
-    const char *const argv[] = { "systemctl", "show",
-                                 "-p",        "MainPID,RemainAfterExit,Restart,"
-                                              "KillMode,ExecStop,ExecStopPost",
-                                 "--",        unit,
+    while (pid > 1 && pid != main_pid) {
+        cleanup_free char *text = xasprintf("%d", (int)pid);
+        struct process process;
+
+        pid = process_read(text, &process) ? process.parent : 0;
+    }
+    return pid > 1;
+}
+
+/* When that process ends the unit stops, and something happens to the domain. */
+static bool unit_ends_with(const char *unit, pid_t pid, bool others)
+{
+    static const char main_pid[] = "MainPID=";
+    const char *const argv[] = { "systemctl",
+                                 "show",
+                                 "-p",
+                                 "MainPID,RemainAfterExit,Restart,"
+                                 "KillMode,ExecStop,ExecStopPost",
+                                 "--",
+                                 unit,
                                  NULL };
-    cleanup_free char *is_main = xasprintf("MainPID=%d", (int)pid);
     struct xlsnap_error ignored = { 0 };
     cleanup_free char *out = NULL;
     bool is = false, remains = false, kills = true, stops = false;
@@ -262,29 +288,31 @@ static bool unit_ends_with(const char *unit, pid_t pid, bool has_qemu)
     if (run_output(argv, RUN_TIMEOUT_MS, &out, &ignored))
         return false; /* no systemd, or no such unit */
     for (rest = out; (line = strsep(&rest, "\n"));) {
-        is |= !strcmp(line, is_main);
+        if (!strncmp(line, main_pid, strlen(main_pid)))
+            is = is_or_started(atoi(line + strlen(main_pid)), pid);
         remains |= !strcmp(line, "RemainAfterExit=yes");
-        kills &= strcmp(line, "KillMode=process") &&
-                 strcmp(line, "KillMode=none");
+        kills &=
+            strcmp(line, "KillMode=process") && strcmp(line, "KillMode=none");
         stops |= (!strncmp(line, "ExecStop", 8) && !text_ends(line, "=")) ||
                  !strcmp(line, "Restart=always") ||
                  !strcmp(line, "Restart=on-success");
     }
-    return is && !remains && (stops || (kills && has_qemu));
+    return is && !remains && (stops || (kills && others));
 }
 
+/* Of a `known` monitor; one that is not must be where the domain's QEMU is. */
 static char *unit_of(const struct domain *dom, pid_t monitor, bool known)
 {
     cleanup_free char *group = cgroup_of(monitor);
     cleanup_free char *qemus = cgroup_of(dom->qemu_pid);
     const char *unit = group ? strrchr(group, '/') : NULL;
-    bool has_qemu = group && qemus && !strcmp(group, qemus);
 
-    /* One that is not known must be where the domain's QEMU is. */
-    if (!unit || !text_ends(unit, ".service") || (!known && qemus && !has_qemu))
+    if (!unit || !text_ends(unit, ".service") ||
+        (!known && (!qemus || strcmp(group, qemus))))
         return NULL;
-    return unit_ends_with(unit + 1, monitor, has_qemu) ? xstrdup(unit + 1)
-                                                       : NULL;
+    return unit_ends_with(unit + 1, monitor, cgroup_has_others(group, monitor))
+               ? xstrdup(unit + 1)
+               : NULL;
 }
 
 char *monitor_unit(const struct domain *dom, pid_t *monitor_r)

@@ -341,6 +341,16 @@ static int revert_check_ended(struct op *op, struct xlsnap_error *err)
                            "domain '%s' has just ended, and its monitor (pid "
                            "%d) is about to deal with it",
                            op->dom.name, (int)monitor);
+    if (op->dom.info.shutdown && !domain_is_suspended(&op->dom) && !op->force) {
+        cleanup_free char *maybe = monitor_find_maybe(&op->dom);
+
+        if (maybe)
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "domain '%s' has ended, and process %d, an xl "
+                               "that has no log, may be its monitor, and about "
+                               "to deal with it; destroy it first, or -f",
+                               op->dom.name, atoi(maybe));
+    }
     return domain_check_destroy(op->xs, &op->dom, err);
 }
 

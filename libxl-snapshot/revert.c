@@ -90,11 +90,11 @@ static int revert_memory(struct op *op, struct disk_group *group,
                          struct xlsnap_error *err)
 {
     uint64_t need_kb;
-    int rc = start_lock(op->xs, &op->start, true, err);
+    int rc = revert_need_memory(op, &need_kb, err);
 
-    if (!rc)
-        rc = revert_need_memory(op, &need_kb, err);
-    if (!rc)
+    if (!rc && need_kb) /* or what it has is enough */
+        rc = start_lock(op->xs, &op->start, true, err);
+    if (!rc && need_kb)
         rc = start_find_memory(op->xs, &op->start, need_kb, err);
     /* Taking the disks back may take long; other domains start meanwhile. */
     start_unlock(&op->start);
@@ -227,17 +227,19 @@ static void revert_await_memory(struct op *op)
     struct xlsnap_error err = { 0 };
     uint64_t need_kb;
 
+    if (revert_need_memory(op, &need_kb, &err))
+        handle_log(op->xs, XTL_WARN, "%s", err.msg);
+    if (op->memory_goal_kb && need_kb > op->memory_goal_kb)
+        need_kb = op->memory_goal_kb;
+    /* What was its own is nothing that another xl has counted on. */
+    if (err.code || (op->memory_goal_kb &&
+                     !libxl_wait_for_free_memory(op->xs->ctx, DOMAIN_NONE,
+                                                 need_kb, MEMORY_WAIT_S)))
+        return;
     if (start_lock(op->xs, &op->start, false, &err))
         handle_log(op->xs, XTL_WARN, "%s", err.msg);
     memset(&err, 0, sizeof(err));
-    if (!revert_need_memory(op, &need_kb, &err)) {
-        if (op->memory_goal_kb && need_kb > op->memory_goal_kb)
-            need_kb = op->memory_goal_kb;
-        if (libxl_wait_for_free_memory(op->xs->ctx, DOMAIN_NONE, need_kb,
-                                       MEMORY_WAIT_S))
-            start_find_memory(op->xs, &op->start, need_kb, &err);
-    }
-    if (err.code)
+    if (start_find_memory(op->xs, &op->start, need_kb, &err))
         handle_log(op->xs, XTL_WARN, "%s", err.msg);
 }
 

@@ -152,8 +152,8 @@ static uint64_t dom0_spare_kb(struct xlsnap *xs)
 {
     uint64_t available = dom0_available_kb(), target;
 
-    if (libxl_get_memory_target(xs->ctx, 0, &target) ||
-        target <= DOM0_MIN_KB || available <= DOM0_SPARE_KB)
+    if (libxl_get_memory_target(xs->ctx, 0, &target) || target <= DOM0_MIN_KB ||
+        available <= DOM0_SPARE_KB)
         return 0;
     target -= DOM0_MIN_KB;
     available -= DOM0_SPARE_KB;
@@ -215,8 +215,8 @@ static int start_shrink(struct xlsnap *xs, struct start *start,
               : 0;
 }
 
-int start_find_memory(struct xlsnap *xs, struct start *start,
-                      uint64_t need_kb, struct xlsnap_error *err)
+int start_find_memory(struct xlsnap *xs, struct start *start, uint64_t need_kb,
+                      struct xlsnap_error *err)
 {
     int64_t deadline = now_ms() + ROUNDS_MS;
 

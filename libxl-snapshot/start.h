@@ -41,8 +41,8 @@ int start_lock(struct xlsnap *xs, struct start *start, bool cancels,
  * With autoballoon: shrinks domain 0 until so much memory is free.  What was taken
  * stays taken on failure: start_return_memory.
  */
-int start_find_memory(struct xlsnap *xs, struct start *start,
-                      uint64_t need_kb, struct xlsnap_error *err);
+int start_find_memory(struct xlsnap *xs, struct start *start, uint64_t need_kb,
+                      struct xlsnap_error *err);
 /* It is not needed after all: domain 0 gets back what was taken. */
 void start_return_memory(struct xlsnap *xs, struct start *start);
 void start_unlock(struct start *start); /* also if it is not held */

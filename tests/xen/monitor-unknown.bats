@@ -41,6 +41,7 @@ in_foreground()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "killed, with its guard, while it ends: recover starts one" {
     guest_end
     in_foreground "/etc/xen/$guest.cfg"
@@ -54,6 +55,7 @@ in_foreground()
     assert_monitored
 }
 
+# bats test_tags=long
 @test "one whose log was cut" {
     guest_end
     labguest start "$guest"
@@ -65,10 +67,11 @@ in_foreground()
     reboots
 }
 
+# bats test_tags=long
 @test "a domain that has none gets none, though another's is in the foreground" {
     local foreground
 
-    printf '%s\n' 'name = "other"' 'type = "pv"' 'memory = 64' \
+    printf '%s\n' 'name = "other"' 'type = "pv"' 'memory = 112' \
         'kernel = "/usr/local/lib/lab/vmlinux"' >/run/other.cfg
     in_foreground /run/other.cfg -p
     foreground=$!
@@ -85,6 +88,7 @@ in_foreground()
 }
 
 # One that was not asked to suspend keeps the monitor that it has.
+# bats test_tags=long
 @test "killed, with its guard, before it is asked to suspend: recover starts none" {
     guest_end
     in_foreground "/etc/xen/$guest.cfg"
@@ -99,14 +103,19 @@ in_foreground()
     assert_sound
 }
 
-# systemctl_says LINE...: of the unit whose main process is the guest's monitor.
+# systemctl_says PROPERTY=VALUE...: of the unit of the guest's monitor; those that
+# are asked for.
 systemctl_says()
 {
     mkdir -p "$BATS_TEST_TMPDIR/bin"
+    printf '%s\n' "$@" >"$BATS_TEST_TMPDIR/says"
     cat >"$BATS_TEST_TMPDIR/bin/systemctl" <<EOF
 #!/bin/sh
-[ "\$1 \$4 \$5" = "show -- web.service" ] || exit 1
-printf '%s\\n' MainPID=$(monitor_pids) $*
+[ "\$1 \$2 \$4 \$5" = "show -p -- web.service" ] || exit 1
+echo "\$3" | tr , '\n' | while read -r property; do
+    grep "^\$property=" "$BATS_TEST_TMPDIR/says"
+done
+exit 0
 EOF
     chmod +x "$BATS_TEST_TMPDIR/bin/systemctl"
 }
@@ -119,7 +128,8 @@ EOF
     guest_end
     in_group web.service labguest start "$guest" 3>&-
     assert_monitored
-    systemctl_says RemainAfterExit=yes KillMode=control-group Restart=no
+    systemctl_says "MainPID=$(monitor_pids)" RemainAfterExit=yes \
+        KillMode=control-group Restart=no
     snap_with_fakes create "$guest" name=unit
     assert_status 0
     assert_monitored
@@ -134,7 +144,7 @@ EOF
         'KillMode=process ExecStop= ExecStopPost={...}' \
         'KillMode=process Restart=always'; do
         # shellcheck disable=SC2086
-        systemctl_says RemainAfterExit=no $says
+        systemctl_says "MainPID=$(monitor_pids)" RemainAfterExit=no $says
         snap_with_fakes create "$guest" name=unit2
         assert_status 4
         assert_told 'is the main process of web.service: it ends when the domain suspends'
@@ -146,11 +156,42 @@ EOF
     assert_no_trace unit2
     assert_sound
     # Nothing happens to the domain.
-    systemctl_says RemainAfterExit=no KillMode=process Restart=on-failure ExecStop=
+    systemctl_says "MainPID=$(monitor_pids)" RemainAfterExit=no \
+        KillMode=process Restart=on-failure ExecStop=
     snap_with_fakes revert "$guest" name=unit
     assert_status 0
     qemu=$(xenstore-read "/local/domain/$(domid)/image/device-model-pid")
     [ "$(group_of "$qemu")" = /web.service ]
+    assert_sound
+    guest_end
+    until_true 15 rmdir "$group/web.service"
+}
+
+# bats test_tags=long
+@test "the child of a script that is the main process: refused, too" {
+    local group=/sys/fs/cgroup
+
+    mountpoint -q "$group" || mount -t cgroup2 none "$group"
+    mkdir "$group/web.service"
+    guest_end
+    cat >"$BATS_TEST_TMPDIR/run-guest" <<EOF
+#!/bin/sh
+xl create -F /etc/xen/$guest.cfg
+exit 0
+EOF
+    chmod +x "$BATS_TEST_TMPDIR/run-guest"
+    in_group web.service "$BATS_TEST_TMPDIR/run-guest" >/dev/null 2>&1 3>&- &
+    script=$!
+    labguest ready "$guest" 60
+    systemctl_says "MainPID=$script" RemainAfterExit=no KillMode=control-group
+    snap_with_fakes create "$guest" name=unit2
+    assert_status 4
+    assert_told 'is the main process of web.service'
+    # Another process.
+    systemctl_says "MainPID=$(pidof -s xenconsoled)" RemainAfterExit=no \
+        KillMode=control-group
+    snap_with_fakes create -n "$guest" name=unit2
+    assert_status 0
     assert_sound
     guest_end
     until_true 15 rmdir "$group/web.service"

@@ -99,6 +99,7 @@ fill()
     assert_nothing_pending
 }
 
+# bats test_tags=long
 @test "more than domain 0 can spare: refused, nothing done" {
     local half
 
@@ -115,6 +116,7 @@ fill()
     [ "$(dom0)" = "$dom0_mib" ]
 }
 
+# bats test_tags=long
 @test "the lock of an xl that starts a domain: waited for, not for ever" {
     xl_conf 'autoballoon="on"' "lockfile=\"$lock\""
     python3 -c "
@@ -175,7 +177,7 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
 @test "autoballoon on: domain 0 gives what is missing" {
     xl_conf 'autoballoon="on"' "lockfile=\"$lock\"" 'output_format="sxp"' \
         'domid_policy="random"'
-    before=$(xl list | awk '$2 > max { max = $2 } END { print max }')
+    before=$(xl list | awk '$2 + 0 > max { max = $2 } END { print max + 0 }')
     snap revert -n "$guest" name=gold
     assert_status 0
     [[ $output == *'memory: as xl: lock, and shrink domain 0'* ]]
@@ -192,6 +194,7 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
     assert_scanned
 }
 
+# bats test_tags=long
 @test "of a running domain that has been ballooned down, too" {
     xl_conf autoballoon=0
     xl mem-set "$guest" 112
@@ -216,6 +219,7 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
     assert_scanned
 }
 
+# bats test_tags=long
 @test "the monitor finds the memory for a domain beside the one that is kept" {
     local id kept
 
