@@ -108,7 +108,7 @@ has_mib()
     assert_status 0
     assert_sound
     until_true 30 online 1
-    xl vcpu-set "$guest" 2
+    xl vcpu-set --ignore-host "$guest" 2
     until_true 30 online 2
     assert_scanned
 }
