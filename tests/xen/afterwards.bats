@@ -113,6 +113,7 @@ has_mib()
     assert_scanned
 }
 
+# bats test_tags=long
 @test "a disk attached since: told, gone with -f" {
     local extra=$disk_dir/c.qcow2
 
@@ -128,6 +129,7 @@ has_mib()
     assert_scanned
 }
 
+# bats test_tags=long
 @test "a disk detached since: told, back with -f" {
     local extra=$disk_dir/c.qcow2
 

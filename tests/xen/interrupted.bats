@@ -45,6 +45,8 @@ worker()
 
 kill_tool()
 {
+    # The first must not see the death of the other.
+    kill -STOP "$creator"
     kill -KILL "$(worker)" "$creator"
     end_create
     assert_status 137

@@ -120,6 +120,7 @@ EOF
     chmod +x "$BATS_TEST_TMPDIR/bin/systemctl"
 }
 
+# bats test_tags=long
 @test "the main process of a unit, with which systemd would end QEMU: refused" {
     local group=/sys/fs/cgroup qemu says
 
