@@ -406,6 +406,9 @@ static const char *domain_device_refusal(const libxl_domain_config *c)
         libxl_defbool_val(c->b_info.dm_restrict))
         return "its QEMU is locked up (dm_restrict), and could not open what "
                "a snapshot makes";
+    if (!libxl_defbool_is_default(c->c_info.driver_domain) &&
+        libxl_defbool_val(c->c_info.driver_domain))
+        return "it is a driver domain, and the devices of others stand on it";
     if (c->b_info.num_vnuma_nodes)
         return "it has vNUMA nodes, and libxl cannot save those";
     return NULL;
