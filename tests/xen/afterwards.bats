@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # What an admin does with a domain before and after its snapshots: its memory,
-# vCPUs, disks, name and host change; its network, console and clock go on.
+# vCPUs, disks and name change; its network, console and clock go on.
 
 load helpers
 
@@ -175,30 +175,4 @@ has_mib()
     rm -r "$snapshots/renamed"
     back
     run ! xl domid renamed
-}
-
-# Without ssh: xl's "host" is the command then. It has this name while it comes, and
-# its console's log keeps that.
-# bats test_tags=long
-@test "xl migrate to this host, before and after" {
-    local arriving=$guest--incoming number
-
-    number=$(newest)
-    xl migrate -s '' "$guest" 'xl migrate-receive' 3>&-
-    guest=$arriving assert_sound
-    guest=$arriving assert_not_back "$number"
-    assert_monitored
-    until_true 20 answers
-    snapshot moved
-    guest=$arriving go_on "$(guest=$arriving newest)"
-    snap revert "$guest" name=moved
-    assert_status 0
-    assert_sound
-    assert_not_back "$number"
-    number=$(newest)
-    xl migrate -s '' "$guest" 'xl migrate-receive' 3>&-
-    guest=$arriving assert_sound
-    guest=$arriving assert_not_back "$number"
-    back
-    assert_scanned
 }
