@@ -192,6 +192,7 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     if (rc)
         return rc;
     op->asked = true;
+    op->xs->rounds = 0;
     if (op->live)
         op->flusher = flusher_start(op);
     rc = domain_save(op->xs, &op->dom, memory_writer_fd(op->writer), op->live,
@@ -432,6 +433,7 @@ static void create_report(struct op *op, int64_t started,
     report->memory_disk_bytes = op->written.disk_bytes;
     report->domid = op->dom.domid;
     report->paused = op->paused;
+    report->rounds = op->xs->rounds;
     report->pause_ms = op->pause_ms;
     report->disks_pause_ms = op->disks_pause_ms;
     report->total_ms = now_ms() - started;

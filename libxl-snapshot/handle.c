@@ -25,6 +25,36 @@ void handle_log(struct xlsnap *xs, xentoollog_level level, const char *fmt, ...)
     va_end(ap);
 }
 
+static void tap_vmessage(xentoollog_logger *logger, xentoollog_level level,
+                         int errnoval, const char *context, const char *format,
+                         va_list al)
+{
+    xentoollog_logger *to = ((struct handle_tap *)logger)->xs->logger;
+
+    to->vmessage(to, level, errnoval, context, format, al);
+}
+
+/* libxenguest names its rounds, from 0 on (xg_sr_save.c, update_progress_string);
+ * nothing else tells of them. */
+static void tap_progress(xentoollog_logger *logger, const char *context,
+                         const char *doing_what, int percent,
+                         unsigned long done, unsigned long total)
+{
+    struct xlsnap *xs = ((struct handle_tap *)logger)->xs;
+    unsigned round;
+
+    if (sscanf(doing_what, "Frames iteration %u", &round) == 1)
+        xs->rounds = round + 1;
+    if (xs->logger->progress)
+        xs->logger->progress(xs->logger, context, doing_what, percent, done,
+                             total);
+}
+
+static void tap_destroy(xentoollog_logger *logger)
+{
+    /* The caller destroys his. */
+}
+
 bool handle_cancelled(const struct xlsnap *xs)
 {
     struct pollfd pfd = { .fd = xs->cancel_fd, .events = POLLIN };
@@ -64,12 +94,16 @@ int xlsnap_open(const struct xlsnap_settings *settings, struct xlsnap **xs_r,
     int rc;
 
     xs->logger = settings->logger;
+    xs->tap = (struct handle_tap){
+        .vtable = { tap_vmessage, tap_progress, tap_destroy },
+        .xs = xs,
+    };
     xs->helper = xstrdup(settings->helper);
     xs->cancel_fd = settings->cancel_fd;
     xs->snapshot_dir = xstrdup(settings->snapshot_dir ?: XLSNAP_SNAPSHOT_DIR);
     xs->state_dir = xstrdup(settings->state_dir ?: XLSNAP_STATE_DIR);
     xs->run_dir = xstrdup(settings->run_dir ?: XLSNAP_RUN_DIR);
-    if (libxl_ctx_alloc(&xs->ctx, LIBXL_VERSION, 0, xs->logger)) {
+    if (libxl_ctx_alloc(&xs->ctx, LIBXL_VERSION, 0, &xs->tap.vtable)) {
         xs->ctx = NULL;
         rc = xlsnap_fail(err, XLSNAP_REFUSED,
                          "cannot open libxl: is this the dom0 of a Xen host, "

@@ -8,9 +8,17 @@
 
 #include "error.h"
 
+/* libxl's logger: passes all on to the caller's. */
+struct handle_tap {
+    xentoollog_logger vtable;
+    struct xlsnap *xs;
+};
+
 struct xlsnap {
     libxl_ctx *ctx;
     xentoollog_logger *logger; /* the caller's */
+    struct handle_tap tap;
+    unsigned rounds; /* of pre-copy, of the last save; 0: it told of none */
     char *helper;
     int cancel_fd; /* the caller's, or -1 */
     char *snapshot_dir;

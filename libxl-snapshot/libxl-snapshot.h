@@ -191,8 +191,9 @@ struct xlsnap_report {
     uint64_t memory_disk_bytes; /* what it takes on disk (holes excluded) */
     uint32_t domid;             /* after the operation */
     bool paused;                /* the domain was left paused */
-    char *discarded;        /* revert with ->keep: tag of the state given up */
-    int64_t pause_ms;       /* create: how long the guest stood still */
+    char *discarded;  /* revert with ->keep: tag of the state given up */
+    unsigned rounds;  /* create, live: of pre-copy, libxl's; 0: not known */
+    int64_t pause_ms; /* create: how long the guest stood still */
     int64_t disks_pause_ms; /* of that, after memory was saved: for the disks */
     int64_t total_ms;
 };

@@ -74,6 +74,7 @@ static void json_report(const char *operation,
     json_put_bool(w, "live", s->live == 1);
     json_put_bool(w, "paused", report->paused);
     if (create) {
+        json_put_int(w, "rounds", report->rounds);
         json_put_int(w, "pause_ms", report->pause_ms);
         json_put_int(w, "disks_pause_ms", report->disks_pause_ms);
     } else {
@@ -137,14 +138,18 @@ void output_create(const struct cli *cli, const struct xlsnap_report *report)
     }
     printf("%s\n", report->config_path);
     fflush(stdout);
-    if (!cli->quiet)
+    if (!cli->quiet) {
         fprintf(stderr,
                 "snapshot '%s' of domain '%s': the guest stood still for "
                 "%lld ms, %.1f s in all; memory image %.1f MiB, %.1f MiB on "
-                "disk\n",
+                "disk",
                 s->name, s->domain, (long long)report->pause_ms,
                 (double)report->total_ms / 1000, mib(report->memory_bytes),
                 mib(report->memory_disk_bytes));
+        if (report->rounds)
+            fprintf(stderr, "; rounds of pre-copy: %u", report->rounds);
+        fputc('\n', stderr);
+    }
     put_overlays(s);
 }
 

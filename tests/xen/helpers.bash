@@ -334,10 +334,12 @@ live_is_shorter()
 
     labguest mark "$guest"
     snapshot "$1"
+    [[ $stderr != *'rounds of pre-copy'* ]]
     assert_sound
     still=$(labguest gap "$guest" susp)
     labguest mark "$guest"
     snapshot "$2" --live "${@:3}"
+    assert_told '; rounds of pre-copy: [1-6]'
     gold_made
     assert_sound
     live=$(labguest gap "$guest" susp)
