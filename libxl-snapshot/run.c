@@ -23,7 +23,7 @@
 
 #include "util.h"
 
-#define PATH_IF_UNSET                                    \
+#define PATH_OF_ROOT                                     \
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
     "/sbin:/bin"
 #define STDERR_KEPT 4096
@@ -123,10 +123,14 @@ static void run_free_strings(char **strings)
     free(strings);
 }
 
-/* The files to try for argv[0], in order; an empty PATH element is skipped. */
+/*
+ * The files to try for argv[0], in order; an empty PATH element is skipped.  cron's
+ * PATH lacks the directories of what root alone runs: they come last.
+ */
 static char **run_candidates(const char *program)
 {
-    const char *dir = getenv("PATH"), *end;
+    const char *set = getenv("PATH"), *dir, *end;
+    cleanup_free char *path = xasprintf("%s:%s", set ? set : "", PATH_OF_ROOT);
     char **list = xcalloc(2, sizeof(*list));
     size_t n = 0;
 
@@ -134,7 +138,7 @@ static char **run_candidates(const char *program)
         list[0] = xstrdup(program);
         return list;
     }
-    for (dir = dir ? dir : PATH_IF_UNSET; *dir; dir = *end ? end + 1 : end) {
+    for (dir = path; *dir; dir = *end ? end + 1 : end) {
         end = strchrnul(dir, ':');
         if (end == dir)
             continue;

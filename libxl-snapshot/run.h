@@ -5,12 +5,13 @@
  * Every child gets: stdin from /dev/null, LC_ALL=C, default signal
  * dispositions and an empty signal mask, its own process group, no inherited
  * descriptor above 2 (O_CLOEXEC everywhere plus close_range).  argv[0] without
- * a '/' is looked up on PATH.  That the program could not be executed at all
- * is told apart (through a CLOEXEC pipe) from any exit status.  stdout and
- * stderr are drained together.  run_* wait for the child itself and not for
- * end of file: a daemon it leaves behind may hold the pipes.  After timeout_ms
- * the whole process group is killed.  The child is reaped before return, but
- * for one that the kernel does not let go of for 10 s.
+ * a '/' is looked up on PATH, then in the usual directories of root's PATH.
+ * That the program could not be executed at all is told apart (through a
+ * CLOEXEC pipe) from any exit status.  stdout and stderr are drained together.
+ * run_* wait for the child itself and not for end of file: a daemon it leaves
+ * behind may hold the pipes.  After timeout_ms the whole process group is
+ * killed.  The child is reaped before return, but for one that the kernel does
+ * not let go of for 10 s.
  *
  * Failures are -XLSNAP_FAILED with a message such as
  * 'lvcreate' exited with status 5: Volume group "vg0" not found

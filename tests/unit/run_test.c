@@ -199,18 +199,41 @@ static void a_file_without_interpreter_goes_to_no_shell(void **state)
 
 static void an_empty_path_element_is_not_the_current_directory(void **state)
 {
-    const char *const argv[] = { "true", NULL };
+    char file[] = "/tmp/run_test.XXXXXX";
+    const char *const argv[] = { file + strlen("/tmp/"), NULL };
     char *path = xstrdup(getenv("PATH")), *cwd = getcwd(NULL, 0);
     struct xlsnap_error err = { 0 };
+    int fd = mkstemp(file);
 
-    assert_int_equal(chdir("/bin"), 0);
+    assert_int_equal(write(fd, "#!/bin/sh\n", 10), 10);
+    assert_int_equal(fchmod(fd, 0700), 0);
+    close(fd);
+    assert_int_equal(chdir("/tmp"), 0);
     setenv("PATH", ":/nowhere:", 1);
     assert_int_equal(run_ok(argv, RUN_TIMEOUT_MS, &err), -XLSNAP_FAILED);
+    assert_int_equal(err.errnum, ENOENT);
+    setenv("PATH", ":/nowhere:/tmp", 1);
+    assert_int_equal(run_ok(argv, RUN_TIMEOUT_MS, &err), 0);
     setenv("PATH", path, 1);
     assert_int_equal(chdir(cwd), 0);
-    assert_int_equal(err.errnum, ENOENT);
+    unlink(file);
     free(path);
     free(cwd);
+}
+
+/* As cron sets it, lvcreate's directory is not in it. */
+static void roots_directories_come_after_path(void **state)
+{
+    const char *const argv[] = { "ldconfig", "-V", NULL };
+    char *path = xstrdup(getenv("PATH"));
+    struct xlsnap_error err = { 0 };
+
+    setenv("PATH", "/usr/bin:/bin", 1);
+    assert_int_equal(run_ok(argv, RUN_TIMEOUT_MS, &err), 0);
+    unsetenv("PATH");
+    assert_int_equal(run_ok(argv, RUN_TIMEOUT_MS, &err), 0);
+    setenv("PATH", path, 1);
+    free(path);
 }
 
 static void a_signal_is_no_status(void **state)
@@ -470,6 +493,7 @@ int main(void)
         TEST(a_directory_is_not_run),
         TEST(a_file_without_interpreter_goes_to_no_shell),
         TEST(an_empty_path_element_is_not_the_current_directory),
+        TEST(roots_directories_come_after_path),
         TEST(a_signal_is_no_status),
         TEST(a_time_out_kills_the_whole_group),
         TEST(a_daemon_that_keeps_the_pipes_does_not_hang_us),
