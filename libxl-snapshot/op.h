@@ -49,7 +49,6 @@ struct op {
     /* revert */
     struct memory_image image;
     struct start start;
-    uint64_t memory_goal_kb; /* free for the restore; 0: what libxl thinks */
 
     /*
      * Called once when a step fails, before anything is undone: whatever

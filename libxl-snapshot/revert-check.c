@@ -178,26 +178,35 @@ int revert_prove(struct op *op, struct xlsnap_error *err)
     return rc ? rc : disks_prove(op, err);
 }
 
+/* What the running domain gives back: without its overhead, of which a restored one
+ * needs as much, and while it comes to be more. */
+static uint64_t revert_has_memory(const struct op *op)
+{
+    const libxl_domain_build_info *b = &op->dom.config.b_info;
+
+    if (op->dom.domid == DOMAIN_NONE)
+        return 0;
+    return op->dom.info.current_memkb +
+           (op->dom.have_config ? b->shadow_memkb + b->iommu_memkb : 0);
+}
+
 int revert_need_memory(struct op *op, uint64_t *need_kb,
                        struct xlsnap_error *err)
 {
+    uint64_t has_kb = revert_has_memory(op);
     libxl_domain_config config;
-    uint64_t has_kb = op->dom.info.current_memkb;
     int rc;
 
     libxl_domain_config_init(&config);
     rc = libxl_domain_config_from_json(op->xs->ctx, &config,
                                        op->image.config_json) ||
          libxl_domain_need_memory(op->xs->ctx, &config, 0, need_kb);
-    /* The running domain gives back the same overhead, and its memory. */
-    if (op->dom.domid != DOMAIN_NONE)
-        *need_kb = config.b_info.target_memkb > has_kb
-                       ? config.b_info.target_memkb - has_kb
-                       : 0;
     libxl_domain_config_dispose(&config);
-    return rc ? xlsnap_fail(err, XLSNAP_FAILED,
-                            "cannot find out how much memory is needed")
-              : 0;
+    if (rc)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "cannot find out how much memory is needed");
+    *need_kb = *need_kb > has_kb ? *need_kb - has_kb : 0;
+    return 0;
 }
 
 int revert_check_memory(struct op *op, struct xlsnap_error *err)

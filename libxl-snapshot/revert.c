@@ -150,16 +150,6 @@ static void revert_go_home(struct op *op)
                    home, op->dom.name, strerror(errno));
 }
 
-/* What is free now and what the domain gives back: it has been enough for it. */
-static void revert_note_memory(struct op *op)
-{
-    uint64_t free_kb;
-
-    if (op->dom.domid != DOMAIN_NONE &&
-        !libxl_get_free_memory(op->xs->ctx, &free_kb))
-        op->memory_goal_kb = free_kb + op->dom.info.current_memkb;
-}
-
 static int revert_destroy(struct op *op, struct disk_group *group,
                           struct xlsnap_error *err)
 {
@@ -171,7 +161,6 @@ static int revert_destroy(struct op *op, struct disk_group *group,
     op->guard = NULL;
     if (op->dom.domid != DOMAIN_NONE) {
         revert_go_home(op);
-        revert_note_memory(op);
         rc = domain_destroy(op->xs, &op->dom, err);
     }
     op->dom.domid = DOMAIN_NONE;
@@ -229,12 +218,9 @@ static void revert_await_memory(struct op *op)
 
     if (revert_need_memory(op, &need_kb, &err))
         handle_log(op->xs, XTL_WARN, "%s", err.msg);
-    if (op->memory_goal_kb && need_kb > op->memory_goal_kb)
-        need_kb = op->memory_goal_kb;
     /* What was its own is nothing that another xl has counted on. */
-    if (err.code || (op->memory_goal_kb &&
-                     !libxl_wait_for_free_memory(op->xs->ctx, DOMAIN_NONE,
-                                                 need_kb, MEMORY_WAIT_S)))
+    if (err.code || !libxl_wait_for_free_memory(op->xs->ctx, DOMAIN_NONE,
+                                                need_kb, MEMORY_WAIT_S))
         return;
     if (start_lock(op->xs, &op->start, false, &err))
         handle_log(op->xs, XTL_WARN, "%s", err.msg);

@@ -88,6 +88,11 @@ guest_shut_down()
     [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 4, 1) }')" = s ]
 }
 
+guest_crashed()
+{
+    [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 5, 1) }')" = c ]
+}
+
 guest_paused()
 {
     [ "$(xl list "$guest" | awk 'NR == 2 { print substr($5, 3, 1) }')" = p ]
@@ -120,6 +125,12 @@ guest_fresh()
         labguest disk "$disk_b"
         labguest start "$guest"
     fi
+}
+
+# destroyed NAME: if there is such a domain, it is gone then.
+destroyed()
+{
+    ! xl domid "$1" >/dev/null 2>&1 || xl destroy "$1"
 }
 
 # end_with REASON: as if the guest had said so (xen/include/public/sched.h).

@@ -23,7 +23,7 @@ setup_file()
 teardown_file()
 {
     cp -p "$BATS_FILE_TMPDIR/xl.conf" "$conf"
-    xl destroy filler 2>/dev/null || true
+    destroyed filler
     xl mem-set 0 "$dom0_mib"
     guest_end
 }
@@ -50,7 +50,7 @@ dom0_has()
 fill()
 {
     xl_conf autoballoon=0
-    xl destroy filler 2>/dev/null || true
+    destroyed filler
     xl mem-set 0 "$dom0_mib"
     until_true 60 dom0_has "$dom0_mib"
     printf '%s\n' 'name = "filler"' 'type = "pv"' \
@@ -101,13 +101,13 @@ fill()
 
 # bats test_tags=long
 @test "more than domain 0 can spare: refused, nothing done" {
-    local half
+    local most
 
     xl_conf 'autoballoon="on"'
     # What is in a tmpfs cannot be given up.
-    half=$(awk '/^MemAvailable/ { print int($2 / 1024) - 150 }' /proc/meminfo)
-    mount -t tmpfs -o "size=${half}m" tmpfs /mnt
-    head -c "${half}M" /dev/zero >/mnt/full || true
+    most=$(awk '/^MemAvailable/ { print int($2 / 1024) - 150 }' /proc/meminfo)
+    mount -t tmpfs -o "size=${most}m" tmpfs /mnt
+    head -c "${most}M" /dev/zero >/mnt/full
     snap revert "$guest" name=gold
     umount /mnt
     assert_status 4
@@ -151,8 +151,6 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
 
 # What it gave up is free then.
 @test "killed after that: it had not begun; killed after the destroy: recover needs no xl.conf" {
-    local step
-
     xl_conf 'autoballoon="on"' "lockfile=\"$lock\""
     XLSNAP_FAULT=memory:kill-after run "$faulty" revert "$guest" name=gold
     [ "$(dom0)" -lt "$dom0_mib" ]
@@ -164,6 +162,13 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
     XLSNAP_FAULT=domain-restore:kill-before run "$faulty" revert "$guest" \
         name=gold
     guest_is_gone
+    # And what was freed for it is gone again.
+    xl mem-set 0 "$dom0_mib"
+    until_true 60 dom0_has "$dom0_mib"
+    xl_conf autoballoon=0
+    snap recover "$guest"
+    assert_status 5
+    assert_told 'MiB are free (autoballoon, xl.conf(5), is off)'
     xl_conf 'autoballoon="on"' 'domid_policy="high"'
     snap recover "$guest"
     assert_status 0
