@@ -178,35 +178,62 @@ int revert_prove(struct op *op, struct xlsnap_error *err)
     return rc ? rc : disks_prove(op, err);
 }
 
-/* What the running domain gives back: without its overhead, of which a restored one
- * needs as much, and while it comes to be more. */
-static uint64_t revert_has_memory(const struct op *op)
+/*
+ * What libxl wants free for a domain that starts, and how much of that is the pool
+ * for its shadow or nested page tables: a PV domain gets none (libxl_x86.c,
+ * libxl__arch_domain_create), though it is counted there.
+ */
+static int revert_start_memory(struct xlsnap *xs,
+                               const libxl_domain_config *from,
+                               uint64_t *need_kb, uint64_t *pool_kb,
+                               struct xlsnap_error *err)
 {
-    const libxl_domain_build_info *b = &op->dom.config.b_info;
+    libxl_domain_config config; /* defaults are filled in */
+    int rc;
 
-    if (op->dom.domid == DOMAIN_NONE)
-        return 0;
-    return op->dom.info.current_memkb +
-           (op->dom.have_config ? b->shadow_memkb + b->iommu_memkb : 0);
+    libxl_domain_config_init(&config);
+    libxl_domain_config_copy(xs->ctx, &config, from);
+    rc = libxl_domain_need_memory(xs->ctx, &config, 0, need_kb);
+    *pool_kb = config.b_info.shadow_memkb + config.b_info.iommu_memkb;
+    if (!rc && config.c_info.type == LIBXL_DOMAIN_TYPE_PV) {
+        *need_kb -= *pool_kb;
+        *pool_kb = 0;
+    }
+    libxl_domain_config_dispose(&config);
+    return rc ? xlsnap_fail(err, XLSNAP_FAILED,
+                            "cannot find out how much memory is needed")
+              : 0;
 }
 
 int revert_need_memory(struct op *op, uint64_t *need_kb,
                        struct xlsnap_error *err)
 {
-    uint64_t has_kb = revert_has_memory(op);
     libxl_domain_config config;
+    uint64_t has_kb = 0, pool_kb, running_kb;
     int rc;
 
     libxl_domain_config_init(&config);
-    rc = libxl_domain_config_from_json(op->xs->ctx, &config,
-                                       op->image.config_json) ||
-         libxl_domain_need_memory(op->xs->ctx, &config, 0, need_kb);
+    if (libxl_domain_config_from_json(op->xs->ctx, &config,
+                                      op->image.config_json))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "libxl does not take the memory image's "
+                         "configuration");
+    else
+        rc = revert_start_memory(op->xs, &config, need_kb, &pool_kb, err);
     libxl_domain_config_dispose(&config);
-    if (rc)
-        return xlsnap_fail(err, XLSNAP_FAILED,
-                           "cannot find out how much memory is needed");
-    *need_kb = *need_kb > has_kb ? *need_kb - has_kb : 0;
-    return 0;
+    /* The rest of its overhead a restored domain needs again, and while it comes to
+     * be more. */
+    if (!rc && op->dom.domid != DOMAIN_NONE) {
+        has_kb = op->dom.info.current_memkb;
+        if (op->dom.have_config)
+            rc = revert_start_memory(op->xs, &op->dom.config, &running_kb,
+                                     &pool_kb, err);
+        if (!rc && op->dom.have_config)
+            has_kb += pool_kb;
+    }
+    if (!rc)
+        *need_kb = *need_kb > has_kb ? *need_kb - has_kb : 0;
+    return rc;
 }
 
 int revert_check_memory(struct op *op, struct xlsnap_error *err)
@@ -256,7 +283,8 @@ static int revert_check_namesake(struct op *op, struct xlsnap_error *err)
 static int revert_find(struct op *op, struct xlsnap_error *err)
 {
     const struct xlsnap_snapshot *s = &op->snap;
-    int rc = monitor_await_domain(op->xs, s->uuid, s->domain, &op->dom, err);
+    int rc = monitor_await_domain(op->xs, s->uuid, s->domain, op->force,
+                                  &op->dom, err);
 
     if (rc || op->dom.domid == DOMAIN_NONE ||
         !strcasecmp(op->dom.uuid, s->uuid))

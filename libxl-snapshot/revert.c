@@ -92,9 +92,10 @@ static int revert_memory(struct op *op, struct disk_group *group,
     uint64_t need_kb;
     int rc = revert_need_memory(op, &need_kb, err);
 
-    if (!rc && need_kb) /* or what it has is enough */
-        rc = start_lock(op->xs, &op->start, true, err);
-    if (!rc && need_kb)
+    if (rc || start_has_memory(op->xs, need_kb))
+        return rc;
+    rc = start_lock(op->xs, &op->start, true, err);
+    if (!rc)
         rc = start_find_memory(op->xs, &op->start, need_kb, err);
     /* Taking the disks back may take long; other domains start meanwhile. */
     start_unlock(&op->start);

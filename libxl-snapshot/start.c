@@ -169,6 +169,13 @@ static int free_memory(struct xlsnap *xs, uint64_t *free_kb,
                : 0;
 }
 
+bool start_has_memory(struct xlsnap *xs, uint64_t need_kb)
+{
+    uint64_t free_kb;
+
+    return !libxl_get_free_memory(xs->ctx, &free_kb) && need_kb <= free_kb;
+}
+
 int start_check_memory(struct xlsnap *xs, const struct start *start,
                        uint64_t need_kb, struct xlsnap_error *err)
 {
