@@ -186,6 +186,25 @@ static int create_check_text(const struct op *op, struct xlsnap_error *err)
     return rc ? -err->code : 0;
 }
 
+/*
+ * What "xl config-update" has stored has the disk's old path, and a reboot starts
+ * the domain with that (tools/xl/xl_vmcontrol.c, reload_domain_config): it would
+ * write to the frozen file.
+ */
+static int create_check_update(struct op *op, struct xlsnap_error *err)
+{
+    for (size_t i = 0; i < op->n_disks; i++)
+        if (op->disks[i].method == XLSNAP_METHOD_OVERLAY &&
+            domain_has_userdata(op->xs, op->dom.domid, "xl"))
+            return xlsnap_fail(err, XLSNAP_REFUSED,
+                               "disk '%s': no overlay while 'xl "
+                               "config-update' has stored what domain '%s' is "
+                               "started with next, on the file that is to be "
+                               "frozen; reboot it first",
+                               op->disks[i].vdev, op->dom.name);
+    return 0;
+}
+
 /* A restored domain shall run on the overlay, not on what is frozen. */
 static void create_set_overlays(struct op *op)
 {
@@ -214,6 +233,8 @@ int create_check(struct op *op, const char *which, struct xlsnap_error *err)
         rc = pending_refuse(op, NULL, NULL, err);
     if (!rc && create_is_hvm(op))
         rc = qemu_check_unplugged(op, err);
+    if (!rc)
+        rc = create_check_update(op, err);
     if (!rc)
         rc = disks_check_writers(op, err);
     if (!rc)

@@ -383,6 +383,11 @@ static const char *domain_state_refusal(const struct domain *dom)
     if (dom->info.paused)
         return "it is paused, and a paused guest cannot suspend; unpause it "
                "first ('xl unpause')";
+    /* "xl mem-set" lowers the limit at once.  libxl gives the limit to a restored
+     * domain first, and then no page beyond it (libxl__build_pre). */
+    if (dom->info.current_memkb > dom->info.max_memkb)
+        return "its guest has not yet given back the memory that 'xl mem-set' "
+               "wants of it, and could not be restored with it";
     control = domain_xs_read(dom->domid, "control/shutdown");
     if (control && *control)
         return "it has been asked to shut down, reboot or suspend";
@@ -414,13 +419,12 @@ static const char *domain_device_refusal(const libxl_domain_config *c)
     return NULL;
 }
 
-static bool domain_is_libvirts(struct xlsnap *xs, uint32_t domid)
+bool domain_has_userdata(struct xlsnap *xs, uint32_t domid, const char *kind)
 {
     uint8_t *data = NULL;
     int len = 0;
     bool yes =
-        !libxl_userdata_retrieve(xs->ctx, domid, "libvirt-xml", &data, &len) &&
-        len > 0;
+        !libxl_userdata_retrieve(xs->ctx, domid, kind, &data, &len) && len > 0;
 
     free(data);
     return yes;
@@ -440,7 +444,7 @@ static const char *domain_owner_refusal(struct xlsnap *xs,
         return "it is being migrated";
     if (domain_save_helper(dom->domid))
         return "it is just being saved ('xl save', 'xl migrate')";
-    if (!force && domain_is_libvirts(xs, dom->domid))
+    if (!force && domain_has_userdata(xs, dom->domid, "libvirt-xml"))
         return "it belongs to libvirt, which would not know of the snapshot";
     return NULL;
 }

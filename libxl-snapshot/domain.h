@@ -96,6 +96,9 @@ bool domain_has_ended(struct xlsnap *xs, struct domain *dom);
 /* Is it shut down with reason "suspend"? */
 bool domain_is_suspended(const struct domain *dom);
 
+/* libxl keeps something of that kind of it, "libvirt-xml", say (libxl_userdata_*). */
+bool domain_has_userdata(struct xlsnap *xs, uint32_t domid, const char *kind);
+
 /*
  * Xenstore, /local/domain/DOMID/PATH; NULL if absent, else to be freed.
  */
