@@ -359,7 +359,8 @@ static int create_disk_remove(struct op *op, struct disk_group *group,
     op->flusher = 0;
     /* It may have rebooted, or be gone, since it was found. */
     if (domain_has_ended(op->xs, &op->dom))
-        rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
+        rc = monitor_await_domain(op->xs, p->uuid, p->domain, false, &op->dom,
+                                  err);
     if (!rc)
         rc = disks_before_remove(op, err);
     return rc ? rc : group->driver->remove(op, group, err);

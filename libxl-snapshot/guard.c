@@ -341,7 +341,9 @@ static int guard_act(struct xlsnap *xs, struct domain *dom, char last,
         recover_rescue_domain(xs, dom->uuid);
     if (!rc && (armed || last == GUARD_DISARMED))
         recover_note_settled(xs, dom->uuid);
-    guard_monitor(xs, dom, monitor);
+    /* What ended while it could not suspend was no monitor of it. */
+    if (armed || last == GUARD_DISARMED)
+        guard_monitor(xs, dom, monitor);
     return rc;
 }
 

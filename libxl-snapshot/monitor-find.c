@@ -12,18 +12,21 @@
 #include "file.h"
 #include "run.h"
 #include "util.h"
+#include "xl-command.h"
 
 #define LOG_MAX (32 << 20) /* bytes of a log that are searched */
 
-/* Is this the program of the process? */
+/* Is this the program of the process, and root's? */
 static bool monitor_runs(const char *pid, const char *program)
 {
     cleanup_free char *link = xasprintf("/proc/%s/exe", pid);
     char exe[4096];
     ssize_t n = readlink(link, exe, sizeof(exe) - 1);
+    struct stat st;
     char *end;
 
-    if (n <= 0)
+    /* proc(5): the owner is its effective user. */
+    if (n <= 0 || lstat(link, &st) || st.st_uid)
         return false;
     exe[n] = 0;
     /* After an upgrade the running binary's link says so. */
@@ -106,13 +109,6 @@ pid_t monitor_find(uint32_t domid)
     return monitor_search(subject);
 }
 
-pid_t monitor_find_name(const char *name)
-{
-    cleanup_free char *subject = xasprintf("domain %s (domid ", name);
-
-    return monitor_search(subject);
-}
-
 bool monitor_is_ours(pid_t pid)
 {
     cleanup_free char *text = xasprintf("%d", (int)pid);
@@ -154,29 +150,6 @@ static unsigned long long process_start(const char *pid)
     return process_read(pid, &process) ? process.start : 0;
 }
 
-/* An xl whose command makes a domain, and stays as its monitor.  xl takes what is
- * short for one, too. */
-static bool process_makes_domains(const char *pid)
-{
-    static const char *const commands[] = { "create", "restore",
-                                            "migrate-receive" };
-    cleanup_free char *path = xasprintf("/proc/%s/cmdline", pid);
-    struct xlsnap_error ignored = { 0 };
-    cleanup_free char *text = NULL;
-    const char *arg;
-    size_t len;
-
-    if (!monitor_runs(pid, "xl") ||
-        file_read(path, 1 << 20, &text, &len, &ignored) || !len)
-        return false;
-    for (arg = text + strlen(text) + 1; arg < text + len && *arg == '-';)
-        arg += strlen(arg) + 1; /* of xl itself; none has a value */
-    for (size_t i = 0; i < ARRAY_SIZE(commands) && arg < text + len; i++)
-        if (*arg && !strncmp(arg, commands[i], strlen(arg)))
-            return true;
-    return false;
-}
-
 /* The log tells whose it is; not that of the domain at hand, then. */
 static bool process_is_known(const char *pid)
 {
@@ -198,22 +171,70 @@ static bool process_has_log(const char *pid)
     return !strncmp(basename(log), "xl-", 3);
 }
 
+/* The second in which it was started. */
+static time_t process_started(const char *pid)
+{
+    unsigned long long ticks = process_start(pid);
+    struct timespec now, up;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    return now.tv_sec - up.tv_sec + (time_t)(ticks / sysconf(_SC_CLK_TCK));
+}
+
+/* An xl whose command makes a domain, and no log tells which; of that name, if one
+ * is given. */
+static bool process_may_monitor(const char *pid, const char *name)
+{
+    struct xl_command command = { 0 };
+    cleanup_free char *creates = NULL;
+    bool may = monitor_runs(pid, "xl") &&
+               xl_command_makes_domain(pid, &command) && !process_is_known(pid);
+
+    if (may && name) {
+        /* One second more: both clocks were cut to seconds. */
+        creates = xl_command_creates(pid, &command, process_started(pid) + 1);
+        may = creates && !strcmp(creates, name);
+    }
+    xl_command_clear(&command);
+    return may;
+}
+
+pid_t monitor_find_name(const char *name, bool *known_r)
+{
+    cleanup_free char *subject = xasprintf("domain %s (domid ", name);
+    pid_t pid = monitor_search(subject);
+    DIR *proc = pid ? NULL : opendir("/proc");
+    struct dirent *e;
+
+    *known_r = pid;
+
+    while (proc && !pid && (e = readdir(proc)))
+        if (isdigit((unsigned char)e->d_name[0]) &&
+            process_may_monitor(e->d_name, name))
+            pid = (pid_t)strtol(e->d_name, NULL, 10);
+    if (proc)
+        closedir(proc);
+    return pid;
+}
+
 char *monitor_find_maybe(const struct domain *dom)
 {
-    /* Without QEMU at least those that have come since we look are none. */
-    cleanup_free char *younger =
-        xasprintf("%d", dom->qemu_pid > 0 ? (int)dom->qemu_pid : getpid());
-    unsigned long long latest = process_start(younger);
+    cleanup_free char *qemu = xasprintf("%d", (int)dom->qemu_pid);
+    cleanup_free char *self = xasprintf("%d", (int)getpid());
+    unsigned long long latest = dom->qemu_pid > 0 ? process_start(qemu) : 0;
     DIR *proc = opendir("/proc");
     struct dirent *e;
     char *maybe = NULL;
 
+    if (!latest) /* no QEMU: at least those that have come since are none */
+        latest = process_start(self);
     while (proc && (e = readdir(proc))) {
         unsigned long long start;
         char *more;
 
         if (!isdigit((unsigned char)e->d_name[0]) ||
-            !process_makes_domains(e->d_name) || process_is_known(e->d_name))
+            !process_may_monitor(e->d_name, NULL))
             continue;
         start = process_start(e->d_name);
         if (!start || (start > latest && !process_has_log(e->d_name)))

@@ -12,9 +12,13 @@
 #include "monitor.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "file.h"
+#include "run.h"
 #include "start.h"
 #include "util.h"
 
@@ -26,6 +30,8 @@ struct monitor {
     libxl_ctx *ctx;
     uint32_t domid;
     libxl_domain_config config;
+    char *update; /* of "xl config-update"; NULL: none */
+    size_t update_len;
     libxl_evgen_domain_death *death;
     libxl_evgen_disk_eject **ejects; /* one per disk, NULL: fixed */
     int n_ejects;
@@ -37,6 +43,7 @@ enum sequel {
     SEQUEL_WATCH,      /* the domain lives on */
     SEQUEL_CREATE,     /* it was destroyed or preserved: make it anew */
     SEQUEL_SOFT_RESET, /* on the same domid */
+    SEQUEL_HAND_OVER, /* "xl create" starts it, and leaves a monitor of its own */
 };
 
 static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
@@ -85,7 +92,7 @@ static int monitor_watch_ejects(struct monitor *m)
     for (int i = 0; i < m->n_ejects; i++)
         if (m->config.disks[i].removable &&
             libxl_evenable_disk_eject(m->ctx, m->domid, m->config.disks[i].vdev,
-                                      0, &m->ejects[i]))
+                                      i, &m->ejects[i]))
             return -1;
     return 0;
 }
@@ -120,6 +127,25 @@ static void monitor_reload_config(struct monitor *m)
     }
     libxl_domain_config_dispose(&m->config);
     m->config = config;
+}
+
+/* A text in xl.cfg's grammar that xl would start the domain with from now on
+ * (tools/xl/xl_vmcontrol.c, reload_domain_config). */
+static void monitor_load_update(struct monitor *m)
+{
+    uint8_t *data = NULL;
+    int len = 0;
+
+    if (libxl_userdata_retrieve(m->ctx, m->domid, "xl", &data, &len))
+        say("cannot read what 'xl config-update' has stored: %s",
+            strerror(errno));
+    if (len <= 0) {
+        free(data);
+        return;
+    }
+    free(m->update);
+    m->update = (char *)data;
+    m->update_len = len;
 }
 
 static libxl_action_on_shutdown monitor_action(const struct monitor *m,
@@ -181,13 +207,18 @@ static enum sequel monitor_act(struct monitor *m,
         /* fall through */
     case LIBXL_ACTION_ON_SHUTDOWN_RESTART:
         monitor_reload_config(m);
+        monitor_load_update(m);
         libxl_domain_destroy(m->ctx, m->domid, NULL);
-        return SEQUEL_CREATE;
+        return m->update ? SEQUEL_HAND_OVER : SEQUEL_CREATE;
     case LIBXL_ACTION_ON_SHUTDOWN_RESTART_RENAME:
         monitor_reload_config(m);
-        return monitor_preserve(m) ? SEQUEL_EXIT : SEQUEL_CREATE;
+        monitor_load_update(m);
+        if (monitor_preserve(m))
+            return SEQUEL_EXIT;
+        return m->update ? SEQUEL_HAND_OVER : SEQUEL_CREATE;
     case LIBXL_ACTION_ON_SHUTDOWN_SOFT_RESET:
         monitor_reload_config(m);
+        monitor_load_update(m); /* for the next start: libxl drops it here */
         return SEQUEL_SOFT_RESET;
     case LIBXL_ACTION_ON_SHUTDOWN_PRESERVE:
         return SEQUEL_EXIT;
@@ -227,18 +258,41 @@ static int monitor_create(struct monitor *m)
     return rc;
 }
 
-static int monitor_recreate(struct monitor *m, bool soft_reset)
+static int monitor_soft_reset(struct monitor *m)
 {
     int rc;
 
-    monitor_unwatch(m);
-    if (soft_reset) {
-        m->config.c_info.domid = 0;
-        rc = libxl_domain_soft_reset(m->ctx, &m->config, m->domid, NULL, NULL);
-    } else {
-        sleep(2); /* xl does so: else the new domain sometimes fails */
-        rc = monitor_create(m);
-    }
+    m->config.c_info.domid = 0;
+    rc = libxl_domain_soft_reset(m->ctx, &m->config, m->domid, NULL, NULL);
+    if (rc)
+        libxl_domain_destroy(m->ctx, m->domid, NULL);
+    return rc;
+}
+
+/* The update is for xl alone to read: its program has the only parser of it.  Like
+ * xl's monitor it has all the time that it wants. */
+static int monitor_hand_over(struct monitor *m)
+{
+    cleanup_close int fd = memfd_create("xl.cfg", MFD_CLOEXEC);
+    cleanup_free char *path = xasprintf("/proc/%ld/fd/%d", (long)getpid(), fd);
+    const char *const argv[] = { "xl", "create", "-q", path, NULL };
+    struct xlsnap_error err = { 0 };
+
+    say("Starting it with the configuration of 'xl config-update'");
+    if (fd < 0 || file_write_all(fd, m->update, m->update_len))
+        xlsnap_fail_errno(&err, XLSNAP_FAILED, errno, "cannot keep it");
+    else if (!run_ok(argv, INT_MAX, &err))
+        return 0;
+    say("cannot do so, so it starts as it was: %s", err.msg);
+    free(m->update);
+    m->update = NULL;
+    return -1;
+}
+
+static int monitor_recreate(struct monitor *m, bool soft_reset)
+{
+    int rc = soft_reset ? monitor_soft_reset(m) : monitor_create(m);
+
     if (rc) {
         say("cannot start the domain again (libxl error %d)", rc);
         return -1;
@@ -263,6 +317,19 @@ static enum sequel monitor_shutdown(struct monitor *m,
     return monitor_act(m, action);
 }
 
+/* libxl 4.17 looks for the vdev where it is not (libxl_disk.c,
+ * libxl_evenable_disk_eject), and xl's monitor dies of the NULL. */
+static void monitor_eject(struct monitor *m, libxl_event *ev)
+{
+    libxl_device_disk *disk = &ev->u.disk_eject.disk;
+    int rc;
+
+    if (!disk->vdev)
+        disk->vdev = xstrdup(m->config.disks[ev->for_user].vdev);
+    rc = libxl_cdrom_insert(m->ctx, m->domid, disk, NULL);
+    say("The CD in %s is ejected (libxl %d)", disk->vdev, rc);
+}
+
 static enum sequel monitor_event(struct monitor *m, libxl_event *ev)
 {
     if (ev->domid != m->domid)
@@ -274,7 +341,7 @@ static enum sequel monitor_event(struct monitor *m, libxl_event *ev)
         say("Domain %" PRIu32 " has been destroyed.", m->domid);
         return SEQUEL_EXIT;
     case LIBXL_EVENT_TYPE_DISK_EJECT:
-        libxl_cdrom_insert(m->ctx, m->domid, &ev->u.disk_eject.disk, NULL);
+        monitor_eject(m, ev);
         return SEQUEL_WATCH;
     default:
         return SEQUEL_WATCH;
@@ -297,8 +364,13 @@ static int monitor_loop(struct monitor *m)
             return 0;
         if (sequel == SEQUEL_WATCH && shutdown && monitor_watch(m))
             return -1;
-        if (sequel >= SEQUEL_CREATE &&
-            monitor_recreate(m, sequel == SEQUEL_SOFT_RESET))
+        if (sequel < SEQUEL_CREATE)
+            continue;
+        monitor_unwatch(m);
+        sleep(2); /* xl does so: else the new domain sometimes fails */
+        if (sequel == SEQUEL_HAND_OVER && !monitor_hand_over(m))
+            return 0;
+        if (monitor_recreate(m, sequel == SEQUEL_SOFT_RESET))
             return -1;
     }
 }
@@ -323,6 +395,7 @@ int xlsnap_monitor_process(struct xlsnap *xs, uint32_t domid)
         rc = monitor_loop(&m);
     say("Done. Exiting now");
     monitor_unwatch(&m);
+    free(m.update);
     libxl_domain_config_dispose(&m.config);
     return rc ? XLSNAP_FAILED : 0;
 }

@@ -5,12 +5,8 @@
  */
 #include "monitor.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <linux/close_range.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "cgroup.h"
@@ -39,10 +35,11 @@ static bool monitor_has_domain(struct xlsnap *xs, pid_t monitor)
 }
 
 int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
-                         struct domain *dom, struct xlsnap_error *err)
+                         bool force, struct domain *dom,
+                         struct xlsnap_error *err)
 {
     int64_t deadline = now_ms() + RESTART_MS;
-    bool found;
+    bool found, known;
     pid_t monitor;
 
     do {
@@ -50,7 +47,8 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
             domain_find_uuid(xs, uuid, dom) || domain_find_name(xs, name, dom);
         if (found && !domain_has_ended(xs, dom))
             return 0;
-        monitor = found ? monitor_find(dom->domid) : monitor_find_name(name);
+        monitor =
+            found ? monitor_find(dom->domid) : monitor_find_name(name, &known);
         if (monitor && !found && monitor_has_domain(xs, monitor))
             monitor = 0;
         if (monitor)
@@ -59,11 +57,18 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
     if (found)
         return 0;
     dom->domid = DOMAIN_NONE;
-    return monitor ? xlsnap_fail(err, XLSNAP_REFUSED,
-                                 "domain '%s' does not run, but its monitor "
-                                 "(pid %d) does, and may be about to start it",
-                                 name, (int)monitor)
-                   : 0;
+    if (!monitor || (force && !known))
+        return 0;
+    if (known)
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "domain '%s' does not run, but its monitor (pid %d) "
+                           "does, and may be about to start it",
+                           name, (int)monitor);
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "domain '%s' does not run, but process %d, an 'xl "
+                       "create' of its name, does, and may be about to start "
+                       "it (wait for that, or end it)",
+                       name, (int)monitor);
 }
 
 char *monitor_home(const struct domain *dom)

@@ -21,9 +21,10 @@
 pid_t monitor_find(uint32_t domid);
 /*
  * The same by the domain's name: found while no such domain exists, it is
- * between destroying and starting it again, or about to end.
+ * between destroying and starting it again, or about to end; or it is an
+ * "xl create" without a log, or before it has one, of a domain of that name.
  */
-pid_t monitor_find_name(const char *name);
+pid_t monitor_find_name(const char *name, bool *known_r /* by its log */);
 bool monitor_is_ours(pid_t pid); /* not xl's */
 
 /*
@@ -53,10 +54,12 @@ char *monitor_home(const struct domain *dom);
  * The domain of that uuid, or of that name; dom->domid is DOMAIN_NONE if there is
  * none.  Waits, some seconds, while one has ended and its monitor is about to deal
  * with that, or there is a monitor but no domain: its disks are about to be opened
- * again, whoever has them now.  -XLSNAP_REFUSED if the latter does not end.
+ * again, whoever has them now.  -XLSNAP_REFUSED if the latter does not end; not with
+ * `force` if it is no more than an "xl create" of that name (monitor_find_name).
  */
 int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
-                         struct domain *dom, struct xlsnap_error *err);
+                         bool force, struct domain *dom,
+                         struct xlsnap_error *err);
 /*
  * After a resume; `was`: what there was of a monitor before.  NULL: none, and so
  * it stays.  MONITOR_KNOWN: if it, `old` (0: unknown), has ended, or ends now

@@ -177,7 +177,8 @@ int recover_revert(struct op *op, char **outcome_r, struct xlsnap_error *err)
 
     recover_find_domain(op);
     if (op->dom.domid == DOMAIN_NONE) { /* or it is just rebooting */
-        rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
+        rc = monitor_await_domain(op->xs, p->uuid, p->domain, false, &op->dom,
+                                  err);
         if (rc)
             return rc;
     }

@@ -303,7 +303,8 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 
     if (!rc &&
         (op->dom.domid == DOMAIN_NONE || domain_has_ended(op->xs, &op->dom)))
-        rc = monitor_await_domain(op->xs, p->uuid, p->domain, &op->dom, err);
+        rc = monitor_await_domain(op->xs, p->uuid, p->domain, false, &op->dom,
+                                  err);
     if (!rc)
         rc = disks_before_remove(op, err);
     if (!rc)

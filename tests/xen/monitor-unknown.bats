@@ -12,7 +12,7 @@ setup_file()
 
 teardown_file()
 {
-    xl destroy other 2>/dev/null || true
+    destroyed other
     guest_end
 }
 
@@ -101,6 +101,70 @@ in_foreground()
     kill -0 "$foreground"
     run ! pgrep -f "^xl-snapshot monitor $guest "
     assert_sound
+}
+
+# It may be dumping its memory, and start it again then.
+# bats test_tags=long
+@test "a domain that has ended while such a monitor lives is not reverted" {
+    guest_end
+    in_foreground "/etc/xen/$guest.cfg"
+    foreground=$!
+    labguest ready "$guest" 60
+    snapshot back
+    guest_end
+    in_foreground "/etc/xen/$guest.cfg"
+    foreground=$!
+    labguest ready "$guest" 60
+    kill -STOP "$foreground"
+    end_with 3
+    until_true 20 guest_crashed
+    snap revert "$guest" name=back
+    assert_status 4
+    assert_told "has ended, and process $foreground, an xl that has no log, may be its monitor"
+    kill -CONT "$foreground"
+    until_true 20 guest_is_gone
+    snap revert "$guest" name=back
+    assert_status 0
+    assert_sound
+    assert_monitored
+}
+
+# Its disks are about to be opened again.
+# bats test_tags=long
+@test "a domain that such a monitor is about to start again is not reverted" {
+    local conf=/etc/xen/xl.conf lock=/run/lock/monitor-unknown-test
+
+    guest_end
+    labguest start "$guest"
+    snapshot gap
+    guest_end
+    # So it waits for the lock before it starts it again.
+    cp -p "$conf" "$BATS_TEST_TMPDIR/xl.conf"
+    printf '%s\n' 'autoballoon="on"' "lockfile=\"$lock\"" >"$conf"
+    in_foreground "/etc/xen/$guest.cfg"
+    foreground=$!
+    until_true 60 xl domid "$guest"
+    cp -p "$BATS_TEST_TMPDIR/xl.conf" "$conf"
+    labguest ready "$guest" 60
+    python3 -c "import fcntl, time
+f = open('$lock', 'w')
+fcntl.lockf(f, fcntl.LOCK_EX)
+time.sleep(600)" 3>&- &
+    holder=$!
+    until_true 10 eval "! python3 -c \"import fcntl
+fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
+    end_with 1
+    until_true 60 guest_is_gone
+    snap revert "$guest" name=gap
+    assert_status 4
+    assert_told "domain '$guest' does not run, but process $foreground, an 'xl create' of its name, does"
+    kill "$holder"
+    labguest ready "$guest" 180
+    assert_sound
+    snap revert "$guest" name=gap
+    assert_status 0
+    assert_sound
+    assert_monitored
 }
 
 # systemctl_says PROPERTY=VALUE...: of the unit of the guest's monitor; those that
