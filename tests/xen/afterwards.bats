@@ -63,10 +63,10 @@ has_mib()
     local said=$BATS_TEST_TMPDIR/console
 
     back
-    (sleep 15 | script -qec "timeout 15 xl console $guest" "$said") \
-        >/dev/null 3>&- &
+    # The coprocess's input stays open: what xl console ends at.
+    coproc script -qefc "xl console $guest" "$said" >/dev/null 3>&-
     until_true 20 grep -q 'ORACLE n=' "$said"
-    wait
+    kill "$COPROC_PID"
 }
 
 # As after "xl restore": it is told the host's.

@@ -86,3 +86,35 @@ teardown_file()
     assert_status 0
     [ -z "$stderr" ]
 }
+
+# bats test_tags=long
+@test "a domain whose name has spaces, and is that of a file here, too" {
+    local config
+
+    guest_end
+    guest='web server 2'
+    cd "$BATS_TEST_TMPDIR"
+    echo 'description = "no domain is named here"' >"$guest"
+    labguest start "$guest" --mem 112 --disk "$disk_a,qcow2,xvda,w"
+    snap create "$guest" name=spaces
+    assert_status 2
+    assert_says "'$guest'"
+    snap create -d "$guest" name=spaces
+    assert_status 0
+    config=$output
+    [ "$config" = "$snapshots/$guest/spaces/snapshot.cfg" ]
+    assert_sound
+    assert_monitored
+    snap revert -d "$guest" name=spaces
+    assert_status 0
+    assert_sound
+    snap revert "$config"
+    assert_status 0
+    assert_sound
+    assert_monitored
+    reboots
+    snap recover "$guest"
+    assert_status 0
+    guest_end
+    rm -r "${snapshots:?}/$guest"
+}

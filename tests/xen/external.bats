@@ -60,6 +60,7 @@ assert_refused()
         "a-gold.qcow2 a.qcow2 b-gold.qcow2 b.qcow2 " ]
 }
 
+# bats test_tags=long
 @test "revert, and again: the frozen files are never written" {
     local before
 
@@ -142,6 +143,7 @@ assert_refused()
 
 # Nobody has its disks open for some seconds; who merges then may not be done when
 # somebody has.
+# bats test_tags=long
 @test "recover while the guest reboots waits for its QEMU, and merges there" {
     local id number
 
@@ -436,6 +438,7 @@ $context"
     assert_scanned
 }
 
+# bats test_tags=long
 @test "a disk can be detached and attached again after it was snapshotted" {
     local extra=$disk_dir/spare.qcow2 qemu
 

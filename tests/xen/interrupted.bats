@@ -126,6 +126,7 @@ kill_tool()
     assert_status 0
 }
 
+# bats test_tags=long
 @test "after kill -9 every changing command refuses and names the cure" {
     start_create cut
     kill_tool

@@ -118,6 +118,7 @@ END
     assert_undone
 }
 
+# bats test_tags=long
 @test "whatever of its tree a killed command has left suspended goes on, and nothing else" {
     local table device prefix=${vg/-/--}
 

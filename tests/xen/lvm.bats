@@ -151,12 +151,14 @@ load lvm-pair
     assert_refused "logical volume '$vg/pool' exists already"
 }
 
+# bats test_tags=long
 @test "one target for two disks is refused" {
     snap create "$guest" name=new \
         "disks=['vdev=xvda,target=same', 'vdev=xvdb,target=same']"
     assert_refused "target '/dev/$vg/same' is disk"
 }
 
+# bats test_tags=long
 @test "a target in another volume group, or that is no name, is refused" {
     snap create "$guest" name=new "disks=['vdev=xvda,target=/dev/other/x']"
     assert_refused "target '/dev/other/x' is in another volume group"
@@ -166,6 +168,7 @@ load lvm-pair
     assert_refused "cannot be the name of a logical volume: it is reserved by LVM"
 }
 
+# bats test_tags=long
 @test "a disk whose volume was replaced is refused" {
     local name
 
@@ -210,6 +213,7 @@ load lvm-pair
     assert_status 0
 }
 
+# bats test_tags=long
 @test "a volume group that stays locked is refused, in bounded time" {
     local command id holder
 

@@ -75,6 +75,7 @@ END
     assert_sound
 }
 
+# bats test_tags=long
 @test "when the last group fails in the pause, the others are undone" {
     run env XLSNAP_FAULT=disk-settle:after "$faulty" create "$guest" name=try \
         "${disks//gold/try}"

@@ -61,14 +61,69 @@ as_configured()
     assert_sound
 }
 
+# device KIND [KEY=VALUE...]: libxl finds such a one of the domain's in xenstore.
+device()
+{
+    local id pair back
+
+    id=$(domid)
+    back=/local/domain/0/backend/$1/$id/0
+    xenstore-write "/libxl/$id/device/$1/0/backend" "$back" \
+        "/libxl/$id/device/$1/0/frontend" "/local/domain/$id/device/$1/0" \
+        "$back/frontend-id" "$id"
+    for pair in "${@:2}"; do
+        xenstore-write "$back/${pair%%=*}" "${pair#*=}"
+    done
+}
+
+no_device()
+{
+    xenstore-rm "/libxl/$(domid)/device/$1"
+    xenstore-rm "/local/domain/0/backend/$1"
+}
+
+@test "a vTPM, PCI and USB devices passed through" {
+    with_config '.vtpms = [ { "devid": 0,
+        "uuid": "5a8097a1-b7f7-4ae6-b609-57c12b568771" } ]'
+    device vtpm uuid=5a8097a1-b7f7-4ae6-b609-57c12b568771
+    refused 'it has a vTPM, whose state is kept by another domain'
+    no_device vtpm
+    as_configured
+    with_config '.pcidevs = [ { "func": 0, "dev": 3, "bus": 0, "domain": 0 } ]'
+    device pci num_devs=1 dev-0=0000:00:03.0
+    refused 'it has PCI devices passed through, and their state cannot be saved'
+    no_device pci
+    as_configured
+    with_config '.usbctrls = [ { "devid": 0, "type": "pv", "version": 2, "ports": 8 } ]'
+    device vusb usb-ver=2 num-ports=8
+    xenstore-write "/libxl/$(domid)/device/vusb/0/type" pv
+    refused 'it has USB devices passed through, and their state cannot be saved'
+    no_device vusb
+    as_configured
+    assert_sound
+}
+
+@test "stub domains" {
+    local node
+
+    node=/local/domain/$(domid)
+    xenstore-write "$node/image/device-model-domid" 77
+    refused 'its QEMU runs in a stub domain'
+    xenstore-rm "$node/image/device-model-domid"
+    xenstore-write "$node/target" 0
+    refused 'it is the stub domain of another one'
+    xenstore-rm "$node/target"
+    assert_sound
+}
+
 @test "a guest that says that it cannot suspend" {
     local node
 
     node=/local/domain/$(domid)/control/feature-suspend
-    before=$(xenstore-read "$node" 2>/dev/null || true)
+    before=$(xenstore-read "$node")
     xenstore-write "$node" 0
     refused 'its guest says that it cannot suspend (feature-suspend=0)'
-    xenstore-write "$node" "${before:-1}"
+    xenstore-write "$node" "$before"
     assert_sound
 }
 
@@ -112,7 +167,7 @@ as_configured()
 
 @test "crashed and preserved: it can go back" {
     end_with 3
-    until_true 20 eval "[ \"\$(xl list $guest | awk 'NR == 2 { print substr(\$5, 5, 1) }')\" = c ]"
+    until_true 20 guest_crashed
     until_true 20 monitor_count 0
     refused 'it has crashed'
     snap revert "$guest" name=gold

@@ -4,8 +4,11 @@
 # step is swept by itself. Needs the build with fault points.
 # shellcheck shell=bash
 #
-# Each step gets one of the faults in turn, unless XLS_SWEEP is "all" (make
-# check-long).
+# XLS_SWEEP says how much of it:
+#     all    each step, each fault (make check-long)
+#     each   each step, one of the faults in turn
+#     0 1 2  each third step, from that one, with one fault; if unset, from that of
+#            the day, and every three days with another fault
 #
 # A file calls sweep_setup [CREATE ARGUMENTS...] once its guest runs; every
 # create is then made with these, "@NAME@" in them being the snapshot's name. All
@@ -173,10 +176,30 @@ check_revert()
         "$([ "$(domid)" = "$id" ] && echo before || echo after)" >&3
 }
 
+# sweep_turn N FAULTS: does the Nth step have its turn?  $turn_fault is then the
+# number of its fault.
+sweep_turn()
+{
+    local day third
+
+    day=$((10#$(date +%j)))
+    case ${XLS_SWEEP-} in
+    each)
+        turn_fault=$(($1 % $2))
+        ;;
+    '' | 0 | 1 | 2)
+        third=${XLS_SWEEP:-$((day % 3))}
+        turn_fault=$((($1 / 3 + day / 3) % $2))
+        [ $(($1 % 3)) -eq "$third" ]
+        ;;
+    *) return 1 ;;
+    esac
+}
+
 # sweep create|revert MOMENT...: with several, each step gets the next of them.
 sweep()
 {
-    local all step moment n=0
+    local all step moment turn_fault n=0 checked=0
     local -a create_args moments=("${@:2}")
 
     mapfile -d '' create_args <"$BATS_FILE_TMPDIR/args"
@@ -191,13 +214,17 @@ sweep()
         if [ "${XLS_SWEEP-}" = all ]; then
             for moment in "${moments[@]}"; do
                 "check_$1" "$step" "$moment"
+                checked=$((checked + 1))
             done
-        else
-            "check_$1" "$step" "${moments[n % ${#moments[@]}]}"
+        elif sweep_turn "$n" ${#moments[@]}; then
+            "check_$1" "$step" "${moments[turn_fault]}"
+            checked=$((checked + 1))
         fi
         n=$((n + 1))
     done
     [ "$n" -ge 7 ] || fail "only $n steps"
+    [ "$checked" -ge $((n / 3)) ] ||
+        fail "XLS_SWEEP=${XLS_SWEEP-}: only $checked of $n steps were swept"
     # After all this the disks are what they should be, also for a new QEMU that
     # opens them by their names.
     assert_scanned
