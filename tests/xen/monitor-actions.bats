@@ -94,6 +94,12 @@ assert_core()
     sed -e 's/^on_reboot.*/on_reboot="restart"/' -e 's/^memory =.*/memory = 128/' \
         "/etc/xen/$guest.cfg" >"$new"
     xl config-update "$guest" "$new"
+    # On which it would not be started.
+    snap create "$guest" name=over "disks=[
+        'vdev=xvda,snapshot=overlay,target=$disk_dir/a.ovl' ]"
+    assert_status 4
+    assert_told "disk 'xvda': no overlay while 'xl config-update' has stored what"
+    assert_no_trace over
     id=$(domid)
     end_with "$reboot"
     comes_back "$id"

@@ -82,6 +82,7 @@ no_device()
     xenstore-rm "/local/domain/0/backend/$1"
 }
 
+# bats test_tags=long
 @test "a vTPM, PCI and USB devices passed through" {
     with_config '.vtpms = [ { "devid": 0,
         "uuid": "5a8097a1-b7f7-4ae6-b609-57c12b568771" } ]'
@@ -101,6 +102,21 @@ no_device()
     no_device vusb
     as_configured
     assert_sound
+}
+
+# max_mem KIB: as xl mem-set limits it, which the guest is yet to obey.
+max_mem()
+{
+    PYTHONPATH=/usr/lib/xen-4.17/lib/python python3 -c \
+        "from xen.lowlevel import xc; xc.xc().domain_setmaxmem($(domid), $1)"
+}
+
+@test "a guest that has not given back what xl mem-set wants" {
+    max_mem $((100 << 10))
+    refused 'its guest has not yet given back the memory that'
+    max_mem $((113 << 10))
+    snap create -n "$guest" name=no
+    assert_status 0
 }
 
 @test "stub domains" {
