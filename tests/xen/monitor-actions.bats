@@ -119,6 +119,11 @@ cd_file()
         '.[0].config.disks[] | select(.vdev == "hdc") | .pdev_path // ""'
 }
 
+drive_is_empty()
+{
+    [ ! "$(cd_file)" ]
+}
+
 # xl's own dies when its guest says so.
 @test "a guest ejects its CD" {
     local cd=$disk_dir/cd.iso
@@ -134,7 +139,7 @@ cd_file()
     assert_monitored
     [ "$(cd_file)" = "$cd" ]
     xenstore-write "/local/domain/$(domid)/device/vbd/5632/eject" eject
-    until_true 60 eval '[ ! "$(cd_file)" ]'
+    until_true 60 drive_is_empty
     assert_sound
     assert_monitored
 }
