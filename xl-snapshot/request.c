@@ -129,6 +129,7 @@ static int request_read_config(const char *file, struct xlsnap_snapshot *s,
 static int request_parse(const struct cli *cli, struct xlsnap_snapshot *s,
                          struct cfg_origin *origin, struct xlsnap_error *err)
 {
+    const char *file = NULL;
     int i = 0, rc = 0;
 
     cfg_origin_init(origin);
@@ -136,7 +137,7 @@ static int request_parse(const struct cli *cli, struct xlsnap_snapshot *s,
         const char *word = cli->argv[i++];
 
         if (request_is_config(word))
-            rc = request_read_config(word, s, origin, err);
+            rc = request_read_config(file = word, s, origin, err);
         else
             rc = request_set("domain", word, s, origin, err);
     }
@@ -151,7 +152,13 @@ static int request_parse(const struct cli *cli, struct xlsnap_snapshot *s,
     }
     if (!rc)
         rc = request_options(cli, s, origin, err);
-    if (!rc && !s->domain)
+    if (!rc && !s->domain && file)
+        rc =
+            xlsnap_fail(err, XLSNAP_INVALID,
+                        "%s: this file has no 'domain'; name it there, or with "
+                        "-d DOMAIN",
+                        file);
+    else if (!rc && !s->domain)
         rc = xlsnap_fail(err, XLSNAP_INVALID,
                          "no domain: give its name, a config with 'domain', "
                          "or -d DOMAIN");

@@ -127,7 +127,7 @@ than letters, digits and _ . + -"
     refused 2 "no domain: give its name, a config with 'domain', or -d DOMAIN"
     echo 'name = "x"' >x.cfg
     xl_snapshot create x.cfg
-    refused 2 "no domain: give its name, a config with 'domain', or -d DOMAIN"
+    refused 2 "x.cfg: this file has no 'domain'; name it there, or with -d DOMAIN"
     xl_snapshot create ''
     refused 2 "KEY=VALUE 'domain=': domain: '': must not be empty"
 }

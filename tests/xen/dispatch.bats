@@ -98,7 +98,7 @@ teardown_file()
     labguest start "$guest" --mem 112 --disk "$disk_a,qcow2,xvda,w"
     snap create "$guest" name=spaces
     assert_status 2
-    assert_says "'$guest'"
+    assert_says "$guest: this file has no 'domain'"
     snap create -d "$guest" name=spaces
     assert_status 0
     config=$output
