@@ -80,7 +80,7 @@ static int create_find(struct op *op, const char *which,
     if (!rc && op->dom.domid == 0)
         rc = domain_check_create(op->xs, &op->dom, op->force, err);
     if (!rc) {
-        op->devices = domain_devices(op->dom.domid);
+        op->outline = domain_outline(op->dom.domid);
         rc = domain_load_config(op->xs, &op->dom, err);
     }
     return rc ? rc : domain_check_create(op->xs, &op->dom, op->force, err);

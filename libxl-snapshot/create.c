@@ -83,6 +83,11 @@ static int create_monitor(struct op *op, struct disk_group *group,
         domain_refresh(op->xs, &op->dom) != DOMAIN_GONE)
         rc = monitor_keep(op->xs, &op->dom, op->monitor, op->pending.monitor,
                           err);
+    /* It ended meanwhile, or was restarted, and needs none, or has one. */
+    if (rc && domain_refresh(op->xs, &op->dom) == DOMAIN_GONE) {
+        memset(err, 0, sizeof(*err));
+        rc = 0;
+    }
     if (!rc)
         op->asked = false; /* once is enough */
     return rc;
@@ -157,19 +162,27 @@ static int create_check_still(struct op *op, struct xlsnap_error *err)
     return rc ? -err->code : 0;
 }
 
-/* A device that came or went is in memory, but neither in the configuration nor
- * among the disks of the snapshot; or the other way round. */
-static int create_check_devices(const struct op *op, struct xlsnap_error *err)
+/*
+ * The guest stands still.  What it has by now is in its memory; but the configuration
+ * that goes with that, and the disks of the snapshot, are of the time before.
+ */
+static int create_check_outline(struct op *op, struct xlsnap_error *err)
 {
-    cleanup_free char *now = domain_devices(op->dom.domid);
+    cleanup_free char *now = domain_outline(op->dom.domid);
 
-    if (op->devices && now && !strcmp(op->devices, now))
-        return 0;
-    return xlsnap_fail(err, XLSNAP_FAILED,
-                       "a device of domain '%s' was attached or detached "
-                       "meanwhile (it had %s, and has %s)",
-                       op->dom.name, op->devices ? op->devices : "?",
-                       now ? now : "?");
+    if (!op->outline || !now || strcmp(op->outline, now))
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "memory, vCPUs or devices of domain '%s' were "
+                           "changed meanwhile (it had %s, and has %s)",
+                           op->dom.name, op->outline ? op->outline : "?",
+                           now ? now : "?");
+    if (domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
+        !domain_fits_target(&op->dom))
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "domain '%s' has more memory than it may have, and "
+                           "could not be restored",
+                           op->dom.name);
+    return 0;
 }
 
 static int create_memory_save(struct op *op, struct disk_group *group,
@@ -203,7 +216,7 @@ static int create_memory_save(struct op *op, struct disk_group *group,
     /* The rest of the pipe is written while the guest goes on. */
     memory_writer_eof(op->writer);
     if (!rc)
-        rc = create_check_devices(op, err);
+        rc = create_check_outline(op, err);
     return rc ? create_save_failed(op, err) : 0;
 }
 

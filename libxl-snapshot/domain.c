@@ -17,6 +17,10 @@
 #include "util.h"
 
 #define BACKENDS "/local/domain/0/"
+/* What a domain may have beyond its target (libxl_x86.c, libxl__arch_extra_memory);
+ * ACPI tables of PVH ones come to some pages more. */
+#define EXTRA_KB 1024
+#define PVH_EXTRA_KB 2048
 
 void domain_init(struct domain *dom)
 {
@@ -73,29 +77,48 @@ char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
     return value;
 }
 
-char *domain_devices(uint32_t domid)
+/* "WORD/ENTRY ..." for each entry of the directory, with `key` below it as
+ * "WORD/ENTRY=VALUE ...". */
+static void text_add_entries(struct xs_handle *xsh, char **text,
+                             const char *word, const char *dir, const char *key)
+{
+    unsigned int n = 0;
+    cleanup_free char **entries = xs_directory(xsh, XBT_NULL, dir, &n);
+
+    for (unsigned int i = 0; entries && i < n; i++) {
+        cleanup_free char *path =
+            xasprintf("%s/%s/%s", dir, entries[i], key ? key : "");
+        cleanup_free char *value =
+            key ? xs_read(xsh, XBT_NULL, path, NULL) : NULL;
+        char *longer =
+            xasprintf("%s%s%s/%s%s%s", *text, **text ? " " : "", word,
+                      entries[i], value ? "=" : "", value ? value : "");
+
+        free(*text);
+        *text = longer;
+    }
+}
+
+char *domain_outline(uint32_t domid)
 {
     cleanup_free char *top = xasprintf("/libxl/%" PRIu32 "/device", domid);
+    cleanup_free char *cpus = xasprintf("/local/domain/%" PRIu32 "/cpu", domid);
+    cleanup_free char *target = domain_xs_read(domid, "memory/target");
     struct xs_handle *xsh = xs_open(0);
     cleanup_free char **types = NULL;
-    unsigned int n_types = 0, n_ids;
+    unsigned int n_types = 0;
     char *text = NULL;
 
     if (xsh)
         types = xs_directory(xsh, XBT_NULL, top, &n_types);
     if (types || (xsh && errno == ENOENT)) /* it has none */
-        text = xstrdup("");
+        text = xasprintf("memory=%s", target ? target : "?");
+    if (text)
+        text_add_entries(xsh, &text, "cpu", cpus, "availability");
     for (unsigned int i = 0; types && i < n_types; i++) {
         cleanup_free char *dir = xasprintf("%s/%s", top, types[i]);
-        cleanup_free char **ids = xs_directory(xsh, XBT_NULL, dir, &n_ids);
 
-        for (unsigned int j = 0; ids && j < n_ids; j++) {
-            char *longer = xasprintf("%s%s%s/%s", text, *text ? " " : "",
-                                     types[i], ids[j]);
-
-            free(text);
-            text = longer;
-        }
+        text_add_entries(xsh, &text, types[i], dir, NULL);
     }
     if (xsh)
         xs_close(xsh);
@@ -362,6 +385,16 @@ int domain_store_disk(struct xlsnap *xs, const struct domain *dom,
                        vdev, path, dom->name, rc);
 }
 
+bool domain_fits_target(const struct domain *dom)
+{
+    const libxl_domain_build_info *b = &dom->config.b_info;
+    uint64_t extra_kb =
+        b->type == LIBXL_DOMAIN_TYPE_PVH ? PVH_EXTRA_KB : EXTRA_KB;
+
+    return !dom->have_config || b->target_memkb == LIBXL_MEMKB_DEFAULT ||
+           dom->info.current_memkb <= b->target_memkb + extra_kb;
+}
+
 /* The state that forbids it now, or NULL. */
 static const char *domain_state_refusal(const struct domain *dom)
 {
@@ -380,14 +413,12 @@ static const char *domain_state_refusal(const struct domain *dom)
             return "it has shut down";
         }
     }
+    if (!domain_fits_target(dom))
+        return "its guest has more memory than 'xl mem-set' lets it have, and "
+               "has not yet given it back; it could not be restored with that";
     if (dom->info.paused)
         return "it is paused, and a paused guest cannot suspend; unpause it "
                "first ('xl unpause')";
-    /* "xl mem-set" lowers the limit at once.  libxl gives the limit to a restored
-     * domain first, and then no page beyond it (libxl__build_pre). */
-    if (dom->info.current_memkb > dom->info.max_memkb)
-        return "its guest has not yet given back the memory that 'xl mem-set' "
-               "wants of it, and could not be restored with it";
     control = domain_xs_read(dom->domid, "control/shutdown");
     if (control && *control)
         return "it has been asked to shut down, reboot or suspend";
@@ -395,7 +426,8 @@ static const char *domain_state_refusal(const struct domain *dom)
 }
 
 /* A device whose state would not be in the snapshot, or NULL. */
-static const char *domain_device_refusal(const libxl_domain_config *c)
+static const char *domain_device_refusal(const libxl_domain_config *c,
+                                         bool force)
 {
     if (c->num_pcidevs)
         return "it has PCI devices passed through, and their state cannot be "
@@ -405,6 +437,15 @@ static const char *domain_device_refusal(const libxl_domain_config *c)
     if (c->num_usbdevs || c->num_usbctrls)
         return "it has USB devices passed through, and their state cannot be "
                "saved";
+    if (c->num_p9s)
+        return "it shares a directory of the host (9pfs), which guests cannot "
+               "go on with after a restore";
+    if (c->num_pvcallsifs)
+        return "it has PV Calls sockets, and their state cannot be saved";
+    if (!force && !libxl_defbool_is_default(c->b_info.nested_hvm) &&
+        libxl_defbool_val(c->b_info.nested_hvm))
+        return "it may be a hypervisor itself (nestedhvm), whose guests' state "
+               "cannot be saved (--force permits it, for when there are none)";
     if (c->num_vtpms)
         return "it has a vTPM, whose state is kept by another domain";
     if (!libxl_defbool_is_default(c->b_info.dm_restrict) &&
@@ -462,7 +503,7 @@ int domain_check_create(struct xlsnap *xs, const struct domain *dom, bool force,
     if (!why)
         why = domain_state_refusal(dom);
     if (!why)
-        why = domain_device_refusal(&dom->config);
+        why = domain_device_refusal(&dom->config, force);
     feature = domain_xs_read(dom->domid, "control/feature-suspend");
     if (!why && feature && !strcmp(feature, "0"))
         why = "its guest says that it cannot suspend (feature-suspend=0)";

@@ -110,10 +110,18 @@ char *domain_xs_read(uint32_t domid, const char *path);
 char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
                                const char *vdev, const char *key);
 /*
- * "vbd/51712 vif/0", in libxl's order (/libxl/DOMID/device in xenstore): which
- * devices the domain has.  NULL if xenstore does not answer; to be freed.
+ * "memory=131072 cpu/0=online vbd/51712 vif/0": the target of its balloon in KiB, its
+ * vCPUs, and which devices it has, in libxl's order (/libxl/DOMID/device), of
+ * xenstore: what its configuration must fit.  NULL if xenstore does not answer; to be
+ * freed.
  */
-char *domain_devices(uint32_t domid);
+char *domain_outline(uint32_t domid);
+/*
+ * Has it no more memory than a restored one may have?  libxl gives that the limit of
+ * the target in its configuration first (libxl_dom.c, libxl__build_pre), and each page
+ * beyond is refused by Xen.  True also without dom->config.
+ */
+bool domain_fits_target(const struct domain *dom);
 /*
  * Takes back a request to suspend that the guest has not seen yet
  * (control/shutdown holding "suspend", emptied in a transaction as libxl's own

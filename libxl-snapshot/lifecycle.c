@@ -364,6 +364,18 @@ int domain_destroy(struct xlsnap *xs, struct domain *dom,
     return 0;
 }
 
+/* So the guest can tell that it was taken back (xl.cfg(5), ms_vm_genid): libxl writes
+ * it where the guest reads it, at a restore, too (libxl__build_post). */
+static int config_new_generation(struct xlsnap *xs, libxl_domain_config *config)
+{
+    libxl_ms_vm_genid *id = &config->b_info.u.hvm.ms_vm_genid;
+
+    return config->b_info.type == LIBXL_DOMAIN_TYPE_HVM &&
+                   !libxl_ms_vm_genid_is_zero(id)
+               ? libxl_ms_vm_genid_generate(xs->ctx, id)
+               : 0;
+}
+
 int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
                    uint32_t domid, uint32_t *domid_r, struct xlsnap_error *err)
 {
@@ -375,6 +387,8 @@ int domain_restore(struct xlsnap *xs, const char *config_json, int fd,
     libxl_domain_restore_params_init(&params);
     params.stream_version = 2;
     rc = libxl_domain_config_from_json(xs->ctx, &config, config_json);
+    if (!rc)
+        rc = config_new_generation(xs, &config);
     if (!rc) {
         config.c_info.domid = domid;
         rc = libxl_domain_create_restore(xs->ctx, &config, domid_r, fd, -1,

@@ -218,7 +218,7 @@ static enum sequel monitor_act(struct monitor *m,
         return m->update ? SEQUEL_HAND_OVER : SEQUEL_CREATE;
     case LIBXL_ACTION_ON_SHUTDOWN_SOFT_RESET:
         monitor_reload_config(m);
-        monitor_load_update(m); /* for the next start: libxl drops it here */
+        monitor_load_update(m); /* libxl drops it then */
         return SEQUEL_SOFT_RESET;
     case LIBXL_ACTION_ON_SHUTDOWN_PRESERVE:
         return SEQUEL_EXIT;
@@ -266,6 +266,12 @@ static int monitor_soft_reset(struct monitor *m)
     rc = libxl_domain_soft_reset(m->ctx, &m->config, m->domid, NULL, NULL);
     if (rc)
         libxl_domain_destroy(m->ctx, m->domid, NULL);
+    else if (m->update &&
+             libxl_userdata_store(m->ctx, m->domid, "xl",
+                                  (const uint8_t *)m->update, m->update_len))
+        say("what 'xl config-update' had stored is lost: %s", strerror(errno));
+    free(m->update);
+    m->update = NULL;
     return rc;
 }
 

@@ -34,7 +34,7 @@ void op_clear(struct op *op)
     memory_image_close(&op->image);
     start_clear(&op->start);
     free(op->config_path);
-    free(op->devices);
+    free(op->outline);
     lock_release(op->locks);
 }
 

@@ -31,7 +31,7 @@ struct op {
 
     /* create */
     bool live;
-    char *devices; /* domain_devices() before its configuration was read */
+    char *outline; /* domain_outline() before its configuration was read */
     struct memory_writer *writer;
     struct memory_written written;
     pid_t flusher;   /* of a live save; 0: none */

@@ -58,6 +58,17 @@ has_mib()
     until_true 60 answers
 }
 
+@test "its bridge is gone: refused before the destroy" {
+    ip link set xenbr0 down
+    ip link set xenbr0 name elsewhere
+    snap revert "$guest" name=gold
+    ip link set elsewhere name xenbr0
+    ip link set xenbr0 up
+    assert_status 4
+    assert_says "has a network interface on bridge 'xenbr0', and there is none"
+    assert_sound
+}
+
 # bats test_tags=long
 @test "xl console works after a revert" {
     local said=$BATS_TEST_TMPDIR/console

@@ -11,7 +11,7 @@ setup_file()
 {
     mkdir -p /var/lib/guests
     truncate -s 4M /var/lib/guests/hvm.iso
-    guest_new --type hvm --mem 160 --vcpus 2 \
+    guest_new --type hvm --mem 160 --vcpus 2 --cfg 'ms_vm_genid="generate"' \
         --disk /var/lib/guests/hvm.iso,raw,hdc,cdrom --disk ,raw,hdd,cdrom
 }
 
@@ -38,6 +38,12 @@ assert_qemu_runs()
         fail "QEMU: $(qemu_says "info status")"
 }
 
+# The guest's, by which it knows whether it was taken back.
+generation()
+{
+    xl list -l "$guest" | jq -ce '.[0].config.b_info."type.hvm".ms_vm_genid'
+}
+
 # One has its medium, one has none.
 assert_cdroms()
 {
@@ -49,8 +55,12 @@ assert_cdroms()
 }
 
 @test "create, internal and external, and revert" {
+    local generation
+
     assert_cdroms
+    generation=$(generation)
     snapshot still "disks=['vdev=xvdb,snapshot=external']"
+    [ "$(generation)" = "$generation" ]
     gold_made
     [ "$(grep -o 'vdev=[a-z]*' "$snapshots/$guest/still/snapshot.cfg" | xargs)" = \
         "vdev=xvda vdev=xvdb" ]
@@ -61,6 +71,7 @@ assert_cdroms()
     snap revert "$guest" name=still
     assert_status 0
     assert_back_at_gold
+    [ "$(generation)" != "$generation" ]
     assert_scanned
     assert_qemu_runs
     assert_cdroms

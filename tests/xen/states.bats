@@ -104,19 +104,33 @@ no_device()
     assert_sound
 }
 
-# max_mem KIB: as xl mem-set limits it, which the guest is yet to obey.
-max_mem()
-{
-    PYTHONPATH=/usr/lib/xen-4.17/lib/python python3 -c \
-        "from xen.lowlevel import xc; xc.xc().domain_setmaxmem($(domid), $1)"
+# Paused, so that it cannot obey.
+@test "a guest that has not given back what xl mem-set wants" {
+    local node target
+
+    node=/local/domain/$(domid)/memory/target
+    target=$(xenstore-read "$node")
+    xl pause "$guest"
+    xenstore-write "$node" $((target - 4096))
+    refused "its guest has more memory than 'xl mem-set' lets it have"
+    xenstore-write "$node" "$target"
+    refused 'it is paused'
+    xl unpause "$guest"
+    assert_sound
 }
 
-@test "a guest that has not given back what xl mem-set wants" {
-    max_mem $((100 << 10))
-    refused 'its guest has not yet given back the memory that'
-    max_mem $((113 << 10))
-    snap create -n "$guest" name=no
+@test "directories and sockets of the host, a hypervisor" {
+    with_config '.p9s = [ { "devid": 0, "tag": "t", "path": "/srv", "security_model": "none" } ]'
+    device 9pfs tag=t path=/srv security_model=none
+    refused 'it shares a directory of the host (9pfs)'
+    no_device 9pfs
+    as_configured
+    with_config '.b_info.nested_hvm = "True"'
+    refused 'it may be a hypervisor itself (nestedhvm)'
+    snap create -f -n "$guest" name=no
     assert_status 0
+    as_configured
+    assert_sound
 }
 
 @test "stub domains" {
