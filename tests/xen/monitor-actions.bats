@@ -149,10 +149,13 @@ drive_is_empty()
     local id log=/var/log/xen/xl-snapshot-$guest.log
 
     id=$(domid)
+    xl config-update "$guest" "/etc/xen/$guest.cfg"
     end_with "$soft_reset"
     until_true 90 eval "[ \"\$(grep -c 'to die' $log)\" -ge 2 ]"
     [ "$(domid)" = "$id" ]
     assert_monitored
+    # libxl has dropped that with the rest of its record, and has it again.
+    cmp /var/lib/xen/userdata-d."$id".*.xl "/etc/xen/$guest.cfg"
     end_with "$poweroff"
     until_true 60 guest_is_gone
 }
