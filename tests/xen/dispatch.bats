@@ -113,7 +113,7 @@ teardown_file()
     assert_sound
     assert_monitored
     reboots
-    snap recover "$guest"
+    snap recover -d "$guest"
     assert_status 0
     guest_end
     rm -r "${snapshots:?}/$guest"
