@@ -13,14 +13,13 @@
  */
 #include "domain.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <xenstore.h>
 
 #include "file.h"
+#include "process.h"
 #include "util.h"
 
 #define QEMU_EXIT_TIMEOUT_MS 120000
@@ -267,24 +266,20 @@ int domain_resume(struct xlsnap *xs, uint32_t domid, struct xlsnap_error *err)
 }
 
 /* argv: libxl-save-helper --save-domain FD BACKFD DOMID ... */
-static bool is_save_helper(const char *pid, const char *domid)
+static bool is_save_helper(const char *pid, void *domid)
 {
-    cleanup_free char *path = xasprintf("/proc/%s/cmdline", pid);
-    struct xlsnap_error ignored = { 0 };
-    cleanup_free char *argv = NULL;
-    const char *arg;
-    size_t len = 0;
-    int n = 0;
+    size_t len;
+    cleanup_free char *arguments = process_arguments(pid, &len);
+    const char *arg = len ? arguments : NULL;
 
-    if (file_read(path, 4096, &argv, &len, &ignored))
-        return false;
-    for (arg = argv; arg < argv + len; arg += strlen(arg) + 1, n++) {
+    for (int n = 0; arg; n++) {
         if (n == 0 && !strstr(arg, "libxl-save-helper"))
             return false;
         if (n == 1 && strcmp(arg, "--save-domain"))
             return false;
         if (n == 4)
             return !strcmp(arg, domid);
+        arg = process_argument_next(arguments, len, arg);
     }
     return false;
 }
@@ -292,17 +287,8 @@ static bool is_save_helper(const char *pid, const char *domid)
 pid_t domain_save_helper(uint32_t domid)
 {
     cleanup_free char *text = xasprintf("%" PRIu32, domid);
-    DIR *proc = opendir("/proc");
-    struct dirent *e;
-    pid_t pid = 0;
 
-    while (proc && !pid && (e = readdir(proc)))
-        if (isdigit((unsigned char)e->d_name[0]) &&
-            is_save_helper(e->d_name, text))
-            pid = (pid_t)strtol(e->d_name, NULL, 10);
-    if (proc)
-        closedir(proc);
-    return pid;
+    return process_find(is_save_helper, text);
 }
 
 pid_t domain_wait_helper(uint32_t domid)

@@ -6,7 +6,6 @@
 #include "lvm.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
@@ -16,6 +15,7 @@
 #include "dm.h"
 #include "file.h"
 #include "json.h"
+#include "process.h"
 #include "run.h"
 #include "util.h"
 
@@ -251,76 +251,54 @@ int lvm_output(const char *const argv[], const char *config, int timeout_ms,
     return lvm_program(argv, config, timeout_ms, out_r, err);
 }
 
-/* Is this process an LVM command with such an argument? */
-static bool lvm_is_command(const char *pid, const char *vg_lv, const char *tag)
-{
-    cleanup_free char *path = xasprintf("/proc/%s/cmdline", pid);
-    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char text[8192];
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    const char *name;
+struct lvm_command {
+    const char *vg_lv, *tag; /* of one of its arguments; vg_lv NULL: any */
+    pid_t pid;               /* of the last one found; 0: none */
+    bool killed;             /* it was */
+};
 
-    if (n <= 0)
-        return false;
-    text[n] = 0;
-    name = strrchr(text, '/');
-    name = name ? name + 1 : text;
+static bool lvm_is_command(const char *pid, const struct lvm_command *command)
+{
+    size_t len;
+    cleanup_free char *arguments = process_arguments(pid, &len);
+    const char *name = strrchr(arguments, '/'), *arg = arguments;
+
+    name = name ? name + 1 : arguments;
     if (strncmp(name, "lv", 2))
         return false;
-    for (const char *arg = text; arg < text + n; arg += strlen(arg) + 1)
-        if ((vg_lv && !strcmp(arg, vg_lv)) || strstr(arg, tag))
+    for (; arg; arg = process_argument_next(arguments, len, arg))
+        if ((command->vg_lv && !strcmp(arg, command->vg_lv)) ||
+            strstr(arg, command->tag))
             return true;
     return false;
 }
 
-/* Killed, but the kernel does not let go of it (proc(5), status). */
-static bool process_is_killed(pid_t pid)
+/* Looks on for one that was not killed. */
+static bool lvm_note_command(const char *pid, void *arg)
 {
-    cleanup_free char *path = xasprintf("/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "re");
-    unsigned long long pending = 0, mask;
-    char line[256];
+    struct lvm_command *command = arg;
 
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "SigPnd: %llx", &mask) == 1 ||
-            sscanf(line, "ShdPnd: %llx", &mask) == 1)
-            pending |= mask;
-    if (f)
-        fclose(f);
-    return pending & 1ULL << (SIGKILL - 1);
-}
-
-/* One that was not killed, if there is one. */
-static pid_t lvm_find_command(const char *vg_lv, const char *tag,
-                              bool *killed_r)
-{
-    DIR *proc = opendir("/proc");
-    struct dirent *e;
-    pid_t pid = 0;
-
-    *killed_r = true;
-    while (proc && *killed_r && (e = readdir(proc)))
-        if (isdigit((unsigned char)e->d_name[0]) &&
-            lvm_is_command(e->d_name, vg_lv, tag)) {
-            pid = atoi(e->d_name);
-            *killed_r = process_is_killed(pid);
-        }
-    if (proc)
-        closedir(proc);
-    return pid;
+    if (!lvm_is_command(pid, command))
+        return false;
+    command->pid = atoi(pid);
+    command->killed = process_is_killed(pid);
+    return !command->killed;
 }
 
 void lvm_wait_commands(const char *vg_lv, const char *tag, int timeout_ms,
                        bool insist)
 {
     int64_t deadline = now_ms() + timeout_ms, end = deadline + KILLED_WAIT_MS;
-    bool killed;
-    pid_t pid;
 
-    while ((pid = lvm_find_command(vg_lv, tag, &killed)) && now_ms() < end) {
+    for (;;) {
+        struct lvm_command command = { vg_lv, tag, 0, false };
+
+        process_find(lvm_note_command, &command);
+        if (!command.pid || now_ms() >= end)
+            return;
         if (now_ms() >= deadline)
-            kill(pid, SIGKILL);
-        if (killed && !insist && end > now_ms() + KILLED_WAIT_MS)
+            kill(command.pid, SIGKILL);
+        if (command.killed && !insist && end > now_ms() + KILLED_WAIT_MS)
             end = now_ms() + KILLED_WAIT_MS;
         usleep(50000);
     }

@@ -2,14 +2,13 @@
 /* Which process is a domain's monitor: see monitor.h. */
 #include "monitor.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <sys/stat.h>
 
 #include "cgroup.h"
 #include "file.h"
+#include "process.h"
 #include "run.h"
 #include "util.h"
 #include "xl-command.h"
@@ -80,33 +79,22 @@ static bool monitor_log_names(const char *text, const char *pid,
     return found && found < last + 1;
 }
 
-static pid_t monitor_search(const char *subject)
+/* A monitor whose log names the `subject` last. */
+static bool monitor_is_of(const char *pid, void *subject)
 {
-    DIR *proc = opendir("/proc");
-    struct dirent *e;
-    pid_t pid = 0;
+    cleanup_free char *text = NULL;
 
-    while (proc && !pid && (e = readdir(proc))) {
-        cleanup_free char *text = NULL;
-
-        if (!isdigit((unsigned char)e->d_name[0]) ||
-            (!monitor_runs(e->d_name, "xl") &&
-             !monitor_runs(e->d_name, "xl-snapshot")))
-            continue;
-        text = monitor_log(e->d_name);
-        if (text && monitor_log_names(text, e->d_name, subject))
-            pid = (pid_t)strtol(e->d_name, NULL, 10);
-    }
-    if (proc)
-        closedir(proc);
-    return pid;
+    if (!monitor_runs(pid, "xl") && !monitor_runs(pid, "xl-snapshot"))
+        return false;
+    text = monitor_log(pid);
+    return text && monitor_log_names(text, pid, subject);
 }
 
 pid_t monitor_find(uint32_t domid)
 {
     cleanup_free char *subject = xasprintf("(domid %" PRIu32 ") ", domid);
 
-    return monitor_search(subject);
+    return process_find(monitor_is_of, subject);
 }
 
 bool monitor_is_ours(pid_t pid)
@@ -117,38 +105,6 @@ bool monitor_is_ours(pid_t pid)
 }
 
 /* ---- those that no log knows ---- */
-
-struct process {
-    int parent;
-    unsigned long long start; /* in clock ticks since the boot */
-};
-
-/* False: it has ended. */
-static bool process_read(const char *pid, struct process *process)
-{
-    cleanup_free char *path = xasprintf("/proc/%s/stat", pid);
-    struct xlsnap_error ignored = { 0 };
-    cleanup_free char *text = NULL;
-    char *name_end, state;
-
-    if (file_read(path, 65536, &text, NULL, &ignored))
-        return false;
-    name_end = strrchr(text, ')'); /* proc(5): starttime is the 22nd */
-    return name_end &&
-           sscanf(name_end + 1,
-                  " %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                  "%*s %*s %*s %*s %llu",
-                  &state, &process->parent, &process->start) == 3 &&
-           state != 'Z';
-}
-
-/* 0: it has ended. */
-static unsigned long long process_start(const char *pid)
-{
-    struct process process;
-
-    return process_read(pid, &process) ? process.start : 0;
-}
 
 /* The log tells whose it is; not that of the domain at hand, then. */
 static bool process_is_known(const char *pid)
@@ -171,82 +127,71 @@ static bool process_has_log(const char *pid)
     return !strncmp(basename(log), "xl-", 3);
 }
 
-/* The second in which it was started. */
-static time_t process_started(const char *pid)
+/* An xl whose command makes a domain, and no log tells which. */
+static bool process_may_monitor(const char *pid, struct xl_command *command)
 {
-    unsigned long long ticks = process_start(pid);
-    struct timespec now, up;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    clock_gettime(CLOCK_BOOTTIME, &up);
-    return now.tv_sec - up.tv_sec + (time_t)(ticks / sysconf(_SC_CLK_TCK));
+    return monitor_runs(pid, "xl") && xl_command_makes_domain(pid, command) &&
+           !process_is_known(pid);
 }
 
-/* An xl whose command makes a domain, and no log tells which; of that name, if one
- * is given. */
-static bool process_may_monitor(const char *pid, const char *name)
+static bool process_may_create(const char *pid, void *name)
 {
     struct xl_command command = { 0 };
     cleanup_free char *creates = NULL;
-    bool may = monitor_runs(pid, "xl") &&
-               xl_command_makes_domain(pid, &command) && !process_is_known(pid);
 
-    if (may && name) {
-        /* One second more: both clocks were cut to seconds. */
+    /* One second more: both clocks were cut to seconds. */
+    if (process_may_monitor(pid, &command))
         creates = xl_command_creates(pid, &command, process_started(pid) + 1);
-        may = creates && !strcmp(creates, name);
-    }
     xl_command_clear(&command);
-    return may;
+    return creates && !strcmp(creates, name);
 }
 
 pid_t monitor_find_name(const char *name, bool *known_r)
 {
     cleanup_free char *subject = xasprintf("domain %s (domid ", name);
-    pid_t pid = monitor_search(subject);
-    DIR *proc = pid ? NULL : opendir("/proc");
-    struct dirent *e;
+    pid_t pid = process_find(monitor_is_of, subject);
 
     *known_r = pid;
+    return pid ? pid : process_find(process_may_create, (void *)name);
+}
 
-    while (proc && !pid && (e = readdir(proc)))
-        if (isdigit((unsigned char)e->d_name[0]) &&
-            process_may_monitor(e->d_name, name))
-            pid = (pid_t)strtol(e->d_name, NULL, 10);
-    if (proc)
-        closedir(proc);
-    return pid;
+struct maybe {
+    char *text;                /* "PID:START,...", of those found so far */
+    unsigned long long latest; /* start; later ones have a log, or are none */
+};
+
+/* Goes on to the next. */
+static bool maybe_add(const char *pid, void *arg)
+{
+    struct maybe *maybe = arg;
+    struct xl_command command = { 0 };
+    unsigned long long start =
+        process_may_monitor(pid, &command) ? process_start(pid) : 0;
+    char *more;
+
+    xl_command_clear(&command);
+    if (!start || (start > maybe->latest && !process_has_log(pid)))
+        return false;
+    more = xasprintf("%s%s%s:%llu", maybe->text ? maybe->text : "",
+                     maybe->text ? "," : "", pid, start);
+    free(maybe->text);
+    maybe->text = more;
+    return false;
 }
 
 char *monitor_find_maybe(const struct domain *dom)
 {
     cleanup_free char *qemu = xasprintf("%d", (int)dom->qemu_pid);
     cleanup_free char *self = xasprintf("%d", (int)getpid());
-    unsigned long long latest = dom->qemu_pid > 0 ? process_start(qemu) : 0;
-    DIR *proc = opendir("/proc");
-    struct dirent *e;
-    char *maybe = NULL;
+    struct maybe maybe = { 0 };
 
-    if (!latest) /* no QEMU: at least those that have come since are none */
-        latest = process_start(self);
-    while (proc && (e = readdir(proc))) {
-        unsigned long long start;
-        char *more;
-
-        if (!isdigit((unsigned char)e->d_name[0]) ||
-            !process_may_monitor(e->d_name, NULL))
-            continue;
-        start = process_start(e->d_name);
-        if (!start || (start > latest && !process_has_log(e->d_name)))
-            continue;
-        more = xasprintf("%s%s%s:%llu", maybe ? maybe : "", maybe ? "," : "",
-                         e->d_name, start);
-        free(maybe);
-        maybe = more;
-    }
-    if (proc)
-        closedir(proc);
-    return maybe;
+    if (dom->qemu_pid > 0)
+        maybe.latest = process_start(qemu);
+    /* No QEMU: at least those that have come since are none. */
+    if (!maybe.latest)
+        maybe.latest = process_start(self);
+    process_find(maybe_add, &maybe);
+    return maybe.text;
 }
 
 /* The next of "PID:START,..."; NULL: no more. */

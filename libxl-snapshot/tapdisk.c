@@ -6,17 +6,16 @@
 #include "tapdisk.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 
 #include "file.h"
+#include "process.h"
 #include "run.h"
 #include "util.h"
 
 #define PREFIX "vhd:"
 #define CHECK_TIMEOUT_MS 300000
-#define ARGUMENTS_MAX 65536
 
 /* Bits of a state, of blktap's drivers/tapdisk-vbd.h. */
 #define STATE_QUIESCE_REQUESTED 0x04
@@ -276,18 +275,6 @@ int tapdisk_unpause(const struct tapdisk *tapdisk, const char *source,
 
 /* ---- programs left behind ---- */
 
-/* Arguments of a process between NULs; *len_r is 0 if it has none. */
-static char *process_arguments(const char *pid, size_t *len_r)
-{
-    cleanup_free char *file = xasprintf("/proc/%s/cmdline", pid);
-    cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC);
-    char *text = xcalloc(ARGUMENTS_MAX + 1, 1);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, ARGUMENTS_MAX);
-
-    *len_r = n > 0 ? n : 0;
-    return text;
-}
-
 static bool is_tool(const char *argument)
 {
     const char *slash = strrchr(argument, '/');
@@ -298,15 +285,16 @@ static bool is_tool(const char *argument)
 
 /* A program of ours, with one of these among its arguments?  It may be a
  * script: then the interpreter's name comes first. */
-static bool process_is_tool(const char *pid, const char *const wanted[])
+static bool process_is_tool(const char *pid, void *arg)
 {
+    const char *const *wanted = arg;
     size_t len, n = 0;
-    cleanup_free char *text = process_arguments(pid, &len);
+    cleanup_free char *arguments = process_arguments(pid, &len);
     bool tool = false;
 
-    for (char *p = text; p < text + len; p += strlen(p) + 1, n++) {
-        if (n < 2 && is_tool(p))
-            tool = true;
+    for (const char *p = arguments; p;
+         p = process_argument_next(arguments, len, p)) {
+        tool |= n++ < 2 && is_tool(p);
         for (size_t i = 0; tool && wanted[i]; i++)
             if (!strcmp(p, wanted[i]))
                 return true;
@@ -314,26 +302,12 @@ static bool process_is_tool(const char *pid, const char *const wanted[])
     return false;
 }
 
-static bool tools_run(const char *const wanted[])
-{
-    DIR *proc = opendir("/proc");
-    struct dirent *e;
-    bool found = false;
-
-    while (proc && !found && (e = readdir(proc)))
-        found = isdigit((unsigned char)e->d_name[0]) &&
-                process_is_tool(e->d_name, wanted);
-    if (proc)
-        closedir(proc);
-    return found;
-}
-
 int tapdisk_wait_tools(const char *const arguments[], int timeout_ms,
                        struct xlsnap_error *err)
 {
     int64_t deadline = now_ms() + timeout_ms;
 
-    while (tools_run(arguments)) {
+    while (process_find(process_is_tool, (void *)arguments)) {
         if (now_ms() >= deadline)
             return xlsnap_fail(err, XLSNAP_FAILED,
                                "a tap-ctl or vhd-util of an earlier run does "

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "file.h"
+#include "process.h"
 #include "util.h"
 #include "xlu.h"
 
@@ -13,21 +14,16 @@
 static const char *argument_next(const struct xl_command *command,
                                  const char *arg)
 {
-    arg += strlen(arg) + 1;
-    return arg < command->text + command->len ? arg : NULL;
+    return process_argument_next(command->text, command->len, arg);
 }
 
 bool xl_command_makes_domain(const char *pid, struct xl_command *command)
 {
     static const char *const commands[] = { "create", "restore",
                                             "migrate-receive" };
-    cleanup_free char *path = xasprintf("/proc/%s/cmdline", pid);
-    struct xlsnap_error ignored = { 0 };
     const char *arg;
 
-    if (file_read(path, 1 << 20, &command->text, &command->len, &ignored) ||
-        !command->len)
-        return false;
+    command->text = process_arguments(pid, &command->len);
     arg = argument_next(command, command->text);
     while (arg && *arg == '-') /* of xl itself; none has a value */
         arg = argument_next(command, arg);

@@ -7,12 +7,11 @@
 #include <stddef.h>
 #include <time.h>
 
-/* Its arguments; all zeroes before, to be cleared also after a failure. */
+/* All zeroes before, to be cleared also after a failure. */
 struct xl_command {
-    char *text; /* of /proc/PID/cmdline */
+    char *text; /* all its arguments (process_arguments) */
     size_t len;
-    const char
-        *name; /* "create", as it was given; the other arguments follow */
+    const char *name; /* "create", as it was given; the others follow */
 };
 
 /*
