@@ -23,26 +23,27 @@ admin_way()
     rm "$BATS_TEST_TMPDIR/admin.save"
 }
 
-# seen COMMAND...: ms the guest stood still.
-seen()
+# still KIND COMMAND...: adds "KIND N ms", how long the guest stood still, to $row.
+still()
 {
     labguest mark "$guest"
-    "$@" >/dev/null 2>&1 || fail "$* failed"
+    "${@:2}" >"$BATS_TEST_TMPDIR/out" 2>&1 ||
+        fail "$* failed: $(cat "$BATS_TEST_TMPDIR/out")"
     assert_sound
-    labguest gap "$guest" susp
+    row+=", $1 $(labguest gap "$guest" susp) ms"
 }
 
 rounds()
 {
-    local round # not i: bats's run changes that one
+    local round row # not i: bats's run changes that one
 
     for round in $(seq "${XLS_ROUNDS:-3}"); do
-        printf '# %s: admin %s ms, ours %s ms' "$1" \
-            "$(seen admin_way "admin$round")" \
-            "$(seen xl snapshot-create "$guest" "name=ours$round")" >&3
-        [ "$1" = PV ] || printf ', live %s ms' \
-            "$(seen xl snapshot-create --live "$guest" "name=live$round")" >&3
-        echo >&3
+        row=
+        still admin admin_way "admin$round"
+        still ours xl snapshot-create "$guest" "name=ours$round"
+        [ "$1" = PV ] ||
+            still live xl snapshot-create --live "$guest" "name=live$round"
+        echo "# $1: ${row#, }" >&3
     done
     assert_scanned
 }
