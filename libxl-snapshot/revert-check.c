@@ -106,40 +106,6 @@ static int revert_check_config_disk(const struct xlsnap_snapshot *snap,
     return 0;
 }
 
-/* As tools/hotplug/Linux/vif-bridge finds it: xenbrN may be the old name of ethN. */
-static bool bridge_is_there(const char *bridge)
-{
-    static const char old[] = "xenbr";
-    cleanup_free char *path = xasprintf("/sys/class/net/%s/bridge", bridge);
-    cleanup_free char *eth =
-        strncmp(bridge, old, strlen(old))
-            ? NULL
-            : xasprintf("/sys/class/net/eth%s/bridge", bridge + strlen(old));
-
-    return !access(path, F_OK) || (eth && !access(eth, F_OK));
-}
-
-/* libxl finds out when all of the memory is restored. */
-static int revert_check_nic(const libxl_device_nic *nic,
-                            struct xlsnap_error *err)
-{
-    const char *script = nic->script ? strrchr(nic->script, '/') : NULL;
-
-    if (nic->backend_domname || nic->backend_domid || !nic->bridge ||
-        !*nic->bridge || strchr(nic->bridge, '/') ||
-        (nic->script &&
-         strcmp(script ? script + 1 : nic->script, "vif-bridge")))
-        return 0;
-    return bridge_is_there(nic->bridge)
-               ? 0
-               : xlsnap_fail(err, XLSNAP_REFUSED,
-                             "the memory image's configuration has a network "
-                             "interface on bridge '%s', and there is none; "
-                             "without it the domain cannot be restored "
-                             "(--force tries it)",
-                             nic->bridge);
-}
-
 static int revert_check_config(struct op *op, libxl_domain_config *config,
                                struct xlsnap_error *err)
 {
@@ -164,9 +130,8 @@ static int revert_check_config(struct op *op, libxl_domain_config *config,
     for (int i = 0; i < config->num_disks; i++)
         if (revert_check_config_disk(&op->snap, &config->disks[i], err))
             return -err->code;
-    for (int i = 0; i < config->num_nics && !op->force; i++)
-        if (revert_check_nic(&config->nics[i], err))
-            return -err->code;
+    if (!op->force && revert_check_host(op->xs, config, err))
+        return -err->code;
     return revert_check_disks(&op->snap, config, err);
 }
 

@@ -17,14 +17,20 @@ int revert_check(struct op *op, struct xlsnap_error *err);
  * op->image, fills op->disks.  Changes nothing.
  */
 int revert_prove(struct op *op, struct xlsnap_error *err);
+/*
+ * Has the host what libxl needs for a domain of that configuration: scripts, a
+ * bridge, a CPU pool, QEMU's files?  Without them the restore fails, and most of them
+ * libxl misses only when all of the memory is there.
+ */
+int revert_check_host(struct xlsnap *xs, const libxl_domain_config *config,
+                      struct xlsnap_error *err);
 /* The running domain is the one that was found, and may be destroyed; its state
  * is read again. */
 int revert_check_still(struct op *op, struct xlsnap_error *err);
 /* How much memory must be free: with what op->dom will give back, it is enough. */
 int revert_need_memory(struct op *op, uint64_t *need_kb,
                        struct xlsnap_error *err);
-/* So much is free, or domain 0 can give it; fills
- * op->start. */
+/* So much is free, or domain 0 can give it; fills op->start. */
 int revert_check_memory(struct op *op, struct xlsnap_error *err);
 /* Notes that nothing has begun, if the record says that it has; before the guest
  * goes on. */

@@ -8,7 +8,7 @@ load helpers
 setup_file()
 {
     ip addr add 10.77.0.1/24 dev xenbr0
-    guest_new --mem 144 --vcpus 2 --net 10.77.0.2/24
+    guest_new --mem 144 --vcpus 2 --net 10.77.0.2/24 --cfg 'pool="Pool-0"'
     until_true 60 answers
     snap create "$guest" name=gold
     gold_made
@@ -58,18 +58,35 @@ has_mib()
     until_true 60 answers
 }
 
+# lacks MESSAGE: a revert is refused with that, and the guest runs on.
+lacks()
+{
+    assert_status 4
+    assert_says "the memory image's configuration has $1"
+    assert_sound
+}
+
 @test "its bridge is gone: refused before the destroy" {
     ip link set xenbr0 down
     ip link set xenbr0 name elsewhere
     snap revert "$guest" name=gold
     ip link set elsewhere name xenbr0
     ip link set xenbr0 up
-    assert_status 4
-    assert_says "has a network interface on bridge 'xenbr0', and there is none"
-    assert_sound
+    lacks "a network interface on bridge 'xenbr0', and there is none"
 }
 
-# bats test_tags=long
+@test "a script or its CPU pool is gone: refused before the destroy" {
+    chmod a-x /etc/xen/scripts/vif-bridge
+    snap revert "$guest" name=gold
+    chmod a+x /etc/xen/scripts/vif-bridge
+    lacks "the network script '/etc/xen/scripts/vif-bridge'"
+    xl cpupool-rename Pool-0 elsewhere
+    snap revert "$guest" name=gold
+    xl cpupool-rename elsewhere Pool-0
+    lacks "CPU pool 'Pool-0', and there is none"
+    back
+}
+
 @test "xl console works after a revert" {
     local said=$BATS_TEST_TMPDIR/console
 

@@ -78,6 +78,24 @@ assert_cdroms()
     assert_monitored
 }
 
+# bats test_tags=long
+@test "another CD meanwhile: it fails, and all is undone" {
+    create_fails_while xl cd-eject "$guest" hdc
+    assert_says "=aio:/var/lib/guests/hvm.iso "
+    xl cd-insert "$guest" hdc /var/lib/guests/hvm.iso
+    assert_cdroms
+    assert_qemu_runs
+}
+
+@test "its kernel is gone, which QEMU opens again: refused before the destroy" {
+    mv /usr/local/lib/lab/vmlinuz "$BATS_TEST_TMPDIR/vmlinuz"
+    snap revert "$guest" name=still
+    mv "$BATS_TEST_TMPDIR/vmlinuz" /usr/local/lib/lab/vmlinuz
+    assert_status 4
+    assert_says "configuration has the kernel '/usr/local/lib/lab/vmlinuz'"
+    assert_sound
+}
+
 @test "live: the same, and the guest stands still for a part of the time only" {
     live_is_shorter a b "disks=['vdev=xvdb,snapshot=external']" -f
     go_on
