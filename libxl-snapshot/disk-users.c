@@ -46,7 +46,10 @@ static int disks_check_domains(struct op *op, const uint32_t *own,
     int n = 0, rc = 0;
     libxl_dominfo *list = libxl_list_domain(op->xs->ctx, &n);
 
-    for (int i = 0; list && i < n && !rc; i++) {
+    if (!list)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "libxl cannot list the domains that may use a disk");
+    for (int i = 0; i < n && !rc; i++) {
         const struct disk *used;
         cleanup_free char *name = NULL;
 
@@ -60,8 +63,7 @@ static int disks_check_domains(struct op *op, const uint32_t *own,
                          "disk '%s' ('%s') is in use by domain '%s'",
                          used->vdev, used->source, name ? name : "?");
     }
-    if (list)
-        libxl_dominfo_list_free(list, n);
+    libxl_dominfo_list_free(list, n);
     return rc;
 }
 

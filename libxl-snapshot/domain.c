@@ -86,10 +86,8 @@ static void text_add_entries(struct xs_handle *xsh, char **text,
     cleanup_free char **entries = xs_directory(xsh, XBT_NULL, dir, &n);
 
     for (unsigned int i = 0; entries && i < n; i++) {
-        cleanup_free char *path =
-            xasprintf("%s/%s/%s", dir, entries[i], key ? key : "");
-        cleanup_free char *value =
-            key ? xs_read(xsh, XBT_NULL, path, NULL) : NULL;
+        cleanup_free char *path = xasprintf("%s/%s/%s", dir, entries[i], key);
+        cleanup_free char *value = xs_read(xsh, XBT_NULL, path, NULL);
         char *longer =
             xasprintf("%s%s%s/%s%s%s", *text, **text ? " " : "", word,
                       entries[i], value ? "=" : "", value ? value : "");
@@ -118,7 +116,7 @@ char *domain_outline(uint32_t domid)
     for (unsigned int i = 0; types && i < n_types; i++) {
         cleanup_free char *dir = xasprintf("%s/%s", top, types[i]);
 
-        text_add_entries(xsh, &text, types[i], dir, NULL);
+        text_add_entries(xsh, &text, types[i], dir, "params");
     }
     if (xsh)
         xs_close(xsh);
@@ -210,15 +208,18 @@ static bool info_has_ended(const libxl_dominfo *info)
  * leave a domain behind that has the uuid of the new one
  * (libxl_domain_preserve changes it in libxl's records, not in Xen's).
  */
-static bool domain_search(struct xlsnap *xs, enum domain_match how,
-                          const char *which, struct domain *dom)
+static enum domain_presence domain_search(struct xlsnap *xs,
+                                          enum domain_match how,
+                                          const char *which, struct domain *dom)
 {
     int n = 0;
     libxl_dominfo *list = libxl_list_domain(xs->ctx, &n);
     const libxl_dominfo *found = NULL;
     bool ended = false; /* that one */
 
-    for (int i = 0; list && i < n; i++)
+    if (!list)
+        return DOMAIN_UNKNOWN;
+    for (int i = 0; i < n; i++)
         if ((!found || ended) && domain_matches(xs, &list[i], how, which) &&
             (!found || !info_has_ended(&list[i]))) {
             found = &list[i];
@@ -226,30 +227,49 @@ static bool domain_search(struct xlsnap *xs, enum domain_match how,
         }
     if (found)
         domain_fill(xs, dom, found);
-    if (list)
-        libxl_dominfo_list_free(list, n);
-    return found;
+    libxl_dominfo_list_free(list, n);
+    return found ? DOMAIN_THERE : DOMAIN_GONE;
+}
+
+static int domain_search_failed(struct xlsnap_error *err)
+{
+    return xlsnap_fail(err, XLSNAP_FAILED, "libxl cannot list the domains");
 }
 
 int domain_find(struct xlsnap *xs, const char *which, struct domain *dom,
                 struct xlsnap_error *err)
 {
-    if (domain_search(xs, MATCH_NAME, which, dom) ||
-        domain_search(xs, MATCH_DOMID, which, dom) ||
-        domain_search(xs, MATCH_UUID, which, dom))
+    static const enum domain_match how[] = { MATCH_NAME, MATCH_DOMID,
+                                             MATCH_UUID };
+    enum domain_presence found = DOMAIN_GONE;
+
+    for (size_t i = 0; i < ARRAY_SIZE(how) && found == DOMAIN_GONE; i++)
+        found = domain_search(xs, how[i], which, dom);
+    if (found == DOMAIN_THERE)
         return 0;
+    if (found == DOMAIN_UNKNOWN)
+        return domain_search_failed(err);
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "there is no domain '%s' (see 'xl list')", which);
 }
 
 bool domain_find_uuid(struct xlsnap *xs, const char *uuid, struct domain *dom)
 {
-    return domain_search(xs, MATCH_UUID, uuid, dom);
+    return domain_search(xs, MATCH_UUID, uuid, dom) == DOMAIN_THERE;
 }
 
-bool domain_find_name(struct xlsnap *xs, const char *name, struct domain *dom)
+int domain_find_uuid_or_name(struct xlsnap *xs, const char *uuid,
+                             const char *name, struct domain *dom,
+                             struct xlsnap_error *err)
 {
-    return domain_search(xs, MATCH_NAME, name, dom);
+    enum domain_presence found =
+        uuid ? domain_search(xs, MATCH_UUID, uuid, dom) : DOMAIN_GONE;
+
+    if (found == DOMAIN_GONE)
+        found = domain_search(xs, MATCH_NAME, name, dom);
+    if (found != DOMAIN_THERE)
+        dom->domid = DOMAIN_NONE;
+    return found == DOMAIN_UNKNOWN ? domain_search_failed(err) : 0;
 }
 
 enum domain_presence domain_refresh(struct xlsnap *xs, struct domain *dom)

@@ -35,10 +35,15 @@ void domain_clear(struct domain *dom);
  */
 int domain_find(struct xlsnap *xs, const char *which, struct domain *dom,
                 struct xlsnap_error *err);
-/* True and *dom filled if a domain of that uuid (not dying) exists. */
+/* True and *dom filled if a domain of that uuid (not dying) is seen to exist. */
 bool domain_find_uuid(struct xlsnap *xs, const char *uuid, struct domain *dom);
-/* The same by exact name. */
-bool domain_find_name(struct xlsnap *xs, const char *name, struct domain *dom);
+/*
+ * The domain of that uuid (NULL: of none), else that of exactly that name;
+ * dom->domid is DOMAIN_NONE if there is none.  -XLSNAP_FAILED: libxl cannot tell.
+ */
+int domain_find_uuid_or_name(struct xlsnap *xs, const char *uuid,
+                             const char *name, struct domain *dom,
+                             struct xlsnap_error *err);
 /* What domain_refresh found. */
 enum domain_presence {
     DOMAIN_GONE,    /* this domid and uuid no longer exist, or are dying */
@@ -110,10 +115,10 @@ char *domain_xs_read(uint32_t domid, const char *path);
 char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
                                const char *vdev, const char *key);
 /*
- * "memory=131072 cpu/0=online vbd/51712 vif/0": the target of its balloon in KiB, its
- * vCPUs, and which devices it has, in libxl's order (/libxl/DOMID/device), of
- * xenstore: what its configuration must fit.  NULL if xenstore does not answer; to be
- * freed.
+ * "memory=131072 cpu/0=online vbd/51712=aio:/a.raw vif/0": the target of its balloon
+ * in KiB, its vCPUs, and which devices it has, in libxl's order
+ * (/libxl/DOMID/device), its disks with what they are on, of xenstore: what its
+ * configuration must fit.  NULL if xenstore does not answer; to be freed.
  */
 char *domain_outline(uint32_t domid);
 /*

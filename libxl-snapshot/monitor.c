@@ -43,8 +43,9 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
     pid_t monitor;
 
     do {
-        found =
-            domain_find_uuid(xs, uuid, dom) || domain_find_name(xs, name, dom);
+        if (domain_find_uuid_or_name(xs, uuid, name, dom, err))
+            return -err->code;
+        found = dom->domid != DOMAIN_NONE;
         if (found && !domain_has_ended(xs, dom))
             return 0;
         monitor =
@@ -54,10 +55,7 @@ int monitor_await_domain(struct xlsnap *xs, const char *uuid, const char *name,
         if (monitor)
             usleep(100000);
     } while (monitor && now_ms() < deadline);
-    if (found)
-        return 0;
-    dom->domid = DOMAIN_NONE;
-    if (!monitor || (force && !known))
+    if (found || !monitor || (force && !known))
         return 0;
     if (known)
         return xlsnap_fail(err, XLSNAP_REFUSED,

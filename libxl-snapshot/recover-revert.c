@@ -157,9 +157,10 @@ static int recover_revert_wake(struct op *op, struct xlsnap_error *err)
 int recover_revert_let_go(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    int rc;
+    int rc = recover_find_domain(op, err);
 
-    recover_find_domain(op);
+    if (rc)
+        return rc;
     if (op->pending.looking && op_is_same_domain(op))
         revert_unbegin(op);
     rc = recover_revert_wake(op, err);
@@ -173,15 +174,13 @@ int recover_revert(struct op *op, char **outcome_r, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
     bool done = false;
-    int rc;
+    int rc = recover_find_domain(op, err);
 
-    recover_find_domain(op);
-    if (op->dom.domid == DOMAIN_NONE) { /* or it is just rebooting */
+    if (!rc && op->dom.domid == DOMAIN_NONE) /* or it is just rebooting */
         rc = monitor_await_domain(op->xs, p->uuid, p->domain, false, &op->dom,
                                   err);
-        if (rc)
-            return rc;
-    }
+    if (rc)
+        return rc;
     if (recover_revert_untouched(op)) {
         rc = recover_revert_wake(op, err);
         if (rc)

@@ -142,13 +142,10 @@ static int recover_is_published(const struct pending *p, bool *published_r,
     return rc ? -err->code : 0;
 }
 
-void recover_find_domain(struct op *op)
+int recover_find_domain(struct op *op, struct xlsnap_error *err)
 {
-    const struct pending *p = &op->pending;
-
-    if (!domain_find_uuid(op->xs, p->uuid, &op->dom) &&
-        !domain_find_name(op->xs, p->domain, &op->dom))
-        op->dom.domid = DOMAIN_NONE;
+    return domain_find_uuid_or_name(op->xs, op->pending.uuid,
+                                    op->pending.domain, &op->dom, err);
 }
 
 /* ---- create ---- */
@@ -360,9 +357,10 @@ void recover_for_guard(struct xlsnap *xs, const char *uuid,
 
 static int rescue_domain(struct op *op, struct xlsnap_error *err)
 {
+    int rc = recover_find_domain(op, err);
+
     op_fill_snapshot(op);
-    recover_find_domain(op);
-    return recover_rescue(op, err);
+    return rc ? rc : recover_rescue(op, err);
 }
 
 void recover_rescue_domain(struct xlsnap *xs, const char *uuid)
@@ -389,9 +387,9 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
     int rc;
 
     op_fill_snapshot(op);
-    recover_find_domain(op);
-    if (op->dom.domid == DOMAIN_NONE)
-        return 0;
+    rc = recover_find_domain(op, err);
+    if (rc || op->dom.domid == DOMAIN_NONE)
+        return rc;
     rc = recover_wait_helper(op, err);
     if (rc)
         return rc;
@@ -419,7 +417,9 @@ static int recover_create(struct op *op, char **outcome_r,
     bool published = true;
     int rc;
 
-    recover_find_domain(op);
+    rc = recover_find_domain(op, err);
+    if (rc)
+        return rc;
     /* First what the guest needs, though nothing else may be in sight. */
     rc = recover_rescue(op, err);
     if (recover_is_published(p, &published, &look)) {

@@ -38,7 +38,7 @@ int recover_find(struct op *op, const char *uuid, struct xlsnap_error *err);
  * The domain that has the disks now: the one of the record, or a namesake that
  * was started since; op->dom.domid is DOMAIN_NONE if there is none.
  */
-void recover_find_domain(struct op *op);
+int recover_find_domain(struct op *op, struct xlsnap_error *err);
 /* recover-revert.c: --abandon, before the record is dropped: a guest of ours that
  * stands still goes on. */
 int recover_revert_let_go(struct op *op, struct xlsnap_error *err);

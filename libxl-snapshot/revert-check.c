@@ -353,11 +353,11 @@ static int revert_check_running(struct op *op, struct xlsnap_error *err)
 static int revert_check_name_free(struct op *op, struct xlsnap_error *err)
 {
     struct domain other;
-    int rc = 0;
+    int rc;
 
     domain_init(&other);
-    if (domain_find_name(op->xs, op->snap.domain, &other) &&
-        other.domid != op->dom.domid)
+    rc = domain_find_uuid_or_name(op->xs, NULL, op->snap.domain, &other, err);
+    if (!rc && other.domid != DOMAIN_NONE && other.domid != op->dom.domid)
         rc = xlsnap_fail(err, XLSNAP_REFUSED,
                          "the name '%s' is taken by another domain (domid "
                          "%" PRIu32 ")",

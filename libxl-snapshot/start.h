@@ -24,8 +24,8 @@ void start_init(struct start *start);
 /* Reads xl.conf.  What is wrong with it is logged, and the default counts, as in
  * xl: nothing that is down must stay down for it. */
 void start_read(struct xlsnap *xs, struct start *start);
-bool start_has_memory(struct xlsnap *xs,
-                      uint64_t need_kb); /* so much is free */
+/* Is so much free? */
+bool start_has_memory(struct xlsnap *xs, uint64_t need_kb);
 /*
  * Can so much memory be free?  -XLSNAP_REFUSED says how much is, and whether
  * domain 0 may not give any or cannot spare it.  Changes nothing.

@@ -195,6 +195,24 @@ snap_with_fakes()
         xl-snapshot "$@"
 }
 
+# create_fails_while COMMAND...: for it changes the domain, once, before the first
+# overlay is made.
+create_fails_while()
+{
+    program qemu-img <<END
+if [ "\$1" = create ] && mkdir "$BATS_TEST_TMPDIR/done" 2>/dev/null; then
+    $* >&2
+fi
+exec /usr/bin/qemu-img "\$@"
+END
+    snap_with_fakes create "$guest" name=try --external
+    assert_status 1
+    assert_says "memory, vCPUs or devices of domain '$guest' were changed meanwhile"
+    assert_sound
+    assert_no_trace try
+    assert_monitored
+}
+
 # snap_while_open FILE ARGS...: while this process has the file open for writing.
 snap_while_open()
 {

@@ -125,6 +125,9 @@ no_device()
     refused 'it shares a directory of the host (9pfs)'
     no_device 9pfs
     as_configured
+    with_config '.pvcallsifs = [ { "devid": 0 } ]'
+    refused 'it has PV Calls sockets'
+    as_configured
     with_config '.b_info.nested_hvm = "True"'
     refused 'it may be a hypervisor itself (nestedhvm)'
     snap create -f -n "$guest" name=no
