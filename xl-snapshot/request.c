@@ -152,17 +152,16 @@ static int request_parse(const struct cli *cli, struct xlsnap_snapshot *s,
     }
     if (!rc)
         rc = request_options(cli, s, origin, err);
-    if (!rc && !s->domain && file)
-        rc =
-            xlsnap_fail(err, XLSNAP_INVALID,
-                        "%s: this file has no 'domain'; name it there, or with "
-                        "-d DOMAIN",
-                        file);
-    else if (!rc && !s->domain)
-        rc = xlsnap_fail(err, XLSNAP_INVALID,
-                         "no domain: give its name, a config with 'domain', "
-                         "or -d DOMAIN");
-    return rc;
+    if (rc || s->domain)
+        return rc;
+    if (file)
+        return xlsnap_fail(err, XLSNAP_INVALID,
+                           "%s: this file has no 'domain'; name it there, or "
+                           "with -d DOMAIN",
+                           file);
+    return xlsnap_fail(err, XLSNAP_INVALID,
+                       "no domain: give its name, a config with 'domain', or "
+                       "-d DOMAIN");
 }
 
 /* "web1.cfg:3: " or "" when it was given on the command line. */
