@@ -162,6 +162,21 @@ static int create_check_still(struct op *op, struct xlsnap_error *err)
     return rc ? -err->code : 0;
 }
 
+/* The first line that only the one has, without its end; to be freed. */
+static char *outline_only(const char *one, const char *other)
+{
+    for (size_t len; *one; one += len) {
+        const char *p = other;
+
+        len = strcspn(one, "\n") + 1;
+        while (*p && strncmp(p, one, len))
+            p += strcspn(p, "\n") + 1;
+        if (!*p)
+            return xasprintf("%.*s", (int)len - 1, one);
+    }
+    return xstrdup("nothing");
+}
+
 /*
  * The guest stands still.  What it has by now is in its memory; but the configuration
  * that goes with that, and the disks of the snapshot, are of the time before.
@@ -170,12 +185,19 @@ static int create_check_outline(struct op *op, struct xlsnap_error *err)
 {
     cleanup_free char *now = domain_outline(op->dom.domid);
 
-    if (!op->outline || !now || strcmp(op->outline, now))
+    if (!op->outline || !now)
+        return xlsnap_fail(err, XLSNAP_FAILED,
+                           "xenstore does not tell what domain '%s' has",
+                           op->dom.name);
+    if (strcmp(op->outline, now)) {
+        cleanup_free char *had = outline_only(op->outline, now);
+        cleanup_free char *has = outline_only(now, op->outline);
+
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "memory, vCPUs or devices of domain '%s' were "
-                           "changed meanwhile (it had %s, and has %s)",
-                           op->dom.name, op->outline ? op->outline : "?",
-                           now ? now : "?");
+                           "changed meanwhile (from %s to %s)",
+                           op->dom.name, had, has);
+    }
     if (domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
         !domain_fits_target(&op->dom))
         return xlsnap_fail(err, XLSNAP_FAILED,

@@ -77,8 +77,8 @@ char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
     return value;
 }
 
-/* "WORD/ENTRY ..." for each entry of the directory, with `key` below it as
- * "WORD/ENTRY=VALUE ...". */
+/* A line "WORD/ENTRY" for each entry of the directory, with `key` below it
+ * "WORD/ENTRY=VALUE". */
 static void text_add_entries(struct xs_handle *xsh, char **text,
                              const char *word, const char *dir, const char *key)
 {
@@ -88,9 +88,8 @@ static void text_add_entries(struct xs_handle *xsh, char **text,
     for (unsigned int i = 0; entries && i < n; i++) {
         cleanup_free char *path = xasprintf("%s/%s/%s", dir, entries[i], key);
         cleanup_free char *value = xs_read(xsh, XBT_NULL, path, NULL);
-        char *longer =
-            xasprintf("%s%s%s/%s%s%s", *text, **text ? " " : "", word,
-                      entries[i], value ? "=" : "", value ? value : "");
+        char *longer = xasprintf("%s%s/%s%s%s\n", *text, word, entries[i],
+                                 value ? "=" : "", value ? value : "");
 
         free(*text);
         *text = longer;
@@ -110,7 +109,7 @@ char *domain_outline(uint32_t domid)
     if (xsh)
         types = xs_directory(xsh, XBT_NULL, top, &n_types);
     if (types || (xsh && errno == ENOENT)) /* it has none */
-        text = xasprintf("memory=%s", target ? target : "?");
+        text = xasprintf("memory=%s\n", target ? target : "?");
     if (text)
         text_add_entries(xsh, &text, "cpu", cpus, "availability");
     for (unsigned int i = 0; types && i < n_types; i++) {

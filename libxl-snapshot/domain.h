@@ -115,10 +115,10 @@ char *domain_xs_read(uint32_t domid, const char *path);
 char *domain_disk_backend_read(struct xlsnap *xs, uint32_t domid,
                                const char *vdev, const char *key);
 /*
- * "memory=131072 cpu/0=online vbd/51712=aio:/a.raw vif/0": the target of its balloon
- * in KiB, its vCPUs, and which devices it has, in libxl's order
- * (/libxl/DOMID/device), its disks with what they are on, of xenstore: what its
- * configuration must fit.  NULL if xenstore does not answer; to be freed.
+ * What its configuration must fit, of xenstore, a line each: the target of its balloon
+ * in KiB ("memory=131072"), its vCPUs ("cpu/0=online"), and which devices it has, in
+ * libxl's order (/libxl/DOMID/device), disks with what they are on
+ * ("vbd/51712=aio:/a.raw").  NULL if xenstore does not answer; to be freed.
  */
 char *domain_outline(uint32_t domid);
 /*

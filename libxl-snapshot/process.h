@@ -13,8 +13,8 @@
 pid_t process_find(bool (*is)(const char *pid, void *arg), void *arg);
 
 /*
- * Its arguments (/proc/PID/cmdline), a NUL after each, at most 1 MiB of them;
- * *len_r is 0 if it has none, has ended or is a kernel thread.  To be freed.
+ * Its arguments (/proc/PID/cmdline), a NUL after each; *len_r is 0 if it has none,
+ * has ended or is a kernel thread.  To be freed.
  */
 char *process_arguments(const char *pid, size_t *len_r);
 /* The one after `arg` among them; NULL: that was the last. */

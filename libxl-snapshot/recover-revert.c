@@ -94,7 +94,7 @@ static int recover_renew_record(struct op *op, struct xlsnap_error *err)
 static int recover_revert_again(struct op *op, struct xlsnap_error *err)
 {
     struct steps steps = { .n = 0 };
-    struct xlsnap_error memory = { 0 };
+    struct xlsnap_error memory = { 0 }, host = { 0 };
     bool running = op->dom.domid != DOMAIN_NONE;
     int rc = recover_read_config(op, err);
 
@@ -111,6 +111,12 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = disks_check_unused(op, running ? op->dom.qemu_pid : 0,
                                 running ? &op->dom.domid : NULL, err);
+    /* Once it is gone the restore may as well be tried. */
+    if (!rc && revert_check_hosting(op, &host)) {
+        if (running && !op->force)
+            return xlsnap_fail(err, host.code, "%s", host.msg);
+        handle_log(op->xs, XTL_WARN, "%s", host.msg);
+    }
     /* Whether it is enough the restore will tell. */
     if (!rc && revert_check_memory(op, &memory))
         handle_log(op->xs, XTL_WARN, "%s", memory.msg);

@@ -20,6 +20,7 @@
 #include "steps.h"
 #include "util.h"
 
+#define LIST_TRIES 10
 #define HEADERS_MAX (1 << 20) /* bytes of an image before the first memory */
 
 /* ---- finding the record ---- */
@@ -59,15 +60,18 @@ static int recover_search(struct op *op, const char *which,
                           struct xlsnap_error *err)
 {
     struct search s = { .which = which };
-    struct xlsnap_error ignored = { 0 };
+    struct xlsnap_error look = { 0 };
     struct domain dom;
     int rc;
 
     domain_init(&dom);
-    if (which && !domain_find(op->xs, which, &dom, &ignored))
+    if (which && !domain_find(op->xs, which, &dom, &look))
         s.uuid = dom.uuid, s.name = dom.name;
     rc = pending_each(op->xs, search_match, &s, err);
     domain_clear(&dom);
+    /* It may be one that has a record under another name. */
+    if (!rc && !s.n && look.code == XLSNAP_FAILED)
+        rc = xlsnap_fail(err, look.code, "%s", look.msg);
     if (!rc && s.n > 1)
         rc = xlsnap_fail(err, XLSNAP_INVALID,
                          "%zu operations are pending; name the domain "
@@ -357,9 +361,12 @@ void recover_for_guard(struct xlsnap *xs, const char *uuid,
 
 static int rescue_domain(struct op *op, struct xlsnap_error *err)
 {
-    int rc = recover_find_domain(op, err);
+    int rc, tries = LIST_TRIES;
 
     op_fill_snapshot(op);
+    /* The guest waits for that, and must not go on without it for a trifle. */
+    while ((rc = recover_find_domain(op, err)) && --tries)
+        usleep(200000);
     return rc ? rc : recover_rescue(op, err);
 }
 

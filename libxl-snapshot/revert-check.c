@@ -130,8 +130,6 @@ static int revert_check_config(struct op *op, libxl_domain_config *config,
     for (int i = 0; i < config->num_disks; i++)
         if (revert_check_config_disk(&op->snap, &config->disks[i], err))
             return -err->code;
-    if (!op->force && revert_check_host(op->xs, config, err))
-        return -err->code;
     return revert_check_disks(&op->snap, config, err);
 }
 
@@ -180,6 +178,23 @@ int revert_prove(struct op *op, struct xlsnap_error *err)
     if (!rc)
         rc = disks_from_snapshot(op, err);
     return rc ? rc : disks_prove(op, err);
+}
+
+int revert_check_hosting(struct op *op, struct xlsnap_error *err)
+{
+    libxl_domain_config config;
+    int rc;
+
+    libxl_domain_config_init(&config);
+    if (libxl_domain_config_from_json(op->xs->ctx, &config,
+                                      op->image.config_json))
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "libxl does not take the memory image's "
+                         "configuration");
+    else
+        rc = revert_check_host(op->xs, &config, op->dom.qemu_pid > 0, err);
+    libxl_domain_config_dispose(&config);
+    return rc;
 }
 
 /*
@@ -443,6 +458,7 @@ static int revert_check_recorded(struct op *op, struct xlsnap_error *err)
 
 int revert_check(struct op *op, struct xlsnap_error *err)
 {
+    struct xlsnap_error host = { 0 };
     int rc = revert_check_complete(&op->snap, err);
 
     if (!rc)
@@ -455,6 +471,12 @@ int revert_check(struct op *op, struct xlsnap_error *err)
         rc = pending_refuse(op, op->snap.domain, op->snap.uuid, err);
     if (!rc)
         rc = revert_prove(op, err);
+    if (!rc && revert_check_hosting(op, &host)) {
+        if (!op->force)
+            return xlsnap_fail(err, host.code, "%s (--force tries it)",
+                               host.msg);
+        handle_log(op->xs, XTL_WARN, "%s", host.msg);
+    }
     if (!rc)
         rc = op_lock_disks(op, err);
     if (!rc)

@@ -3,32 +3,39 @@
 #include "revert.h"
 
 #include <libxl_utils.h>
+#include <pwd.h>
 
 #include "util.h"
 
-#define SCRIPTS "/etc/xen/scripts" /* libxl__xen_script_dir_path */
-#define CURE "without it the domain cannot be restored (--force tries it)"
+/* libxl__xen_script_dir_path: given when Xen was built (--with-xen-scriptdir). */
+#ifndef XEN_SCRIPT_DIR
+#define XEN_SCRIPT_DIR "/etc/xen/scripts"
+#endif
 
-/* What the configuration calls `what` and gives as that file. */
+static int host_lacks(struct xlsnap_error *err, const char *what,
+                      const char *which, const char *why)
+{
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "the domain cannot be restored on this host as it is: "
+                       "its configuration has %s '%s', %s",
+                       what, which, why);
+}
+
 static int host_check_file(const char *what, const char *path, int mode,
                            struct xlsnap_error *err)
 {
     return path && *path && access(path, mode)
-               ? xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
-                                   "the memory image's configuration has %s "
-                                   "'%s'; " CURE,
-                                   what, path)
+               ? host_lacks(err, what, path, strerror(errno))
                : 0;
 }
 
 static int host_check_script(const char *what, const char *script,
                              struct xlsnap_error *err)
 {
-    cleanup_free char *path = NULL;
+    cleanup_free char *path = *script == '/'
+                                  ? xstrdup(script)
+                                  : xasprintf(XEN_SCRIPT_DIR "/%s", script);
 
-    if (!script)
-        return 0;
-    path = *script == '/' ? xstrdup(script) : xasprintf(SCRIPTS "/%s", script);
     return host_check_file(what, path, X_OK, err);
 }
 
@@ -45,24 +52,43 @@ static bool host_has_bridge(const char *bridge)
     return !access(path, F_OK) || (eth && !access(eth, F_OK));
 }
 
-static int host_check_nic(const libxl_device_nic *nic, struct xlsnap_error *err)
+/* Its scripts and bridges are not of this domain. */
+static int host_check_backend(struct xlsnap *xs, const char *name,
+                              struct xlsnap_error *err)
 {
-    const char *script = nic->script ?: "vif-bridge";
+    uint32_t domid;
 
-    if (nic->backend_domname || nic->backend_domid)
-        return 0; /* scripts and bridge are that domain's */
-    if (host_check_script("the network script", script, err))
-        return -err->code;
-    if (!text_ends(script, "vif-bridge") || !nic->bridge || !*nic->bridge ||
-        strchr(nic->bridge, '/') || host_has_bridge(nic->bridge))
-        return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "the memory image's configuration has a network "
-                       "interface on bridge '%s', and there is none; " CURE,
-                       nic->bridge);
+    /* Digits are taken as they are. */
+    return libxl_domain_qualifier_to_domid(xs->ctx, name, &domid) ||
+                   libxl_domain_info(xs->ctx, NULL, domid)
+               ? host_lacks(err, "the backend domain", name, "there is none")
+               : 0;
 }
 
-static int host_check_scripts(const libxl_domain_config *config,
+/* Defaults: libxl_nic.c, libxl__device_nic_setdefault.  With "" as bridge the script
+ * looks for one itself. */
+static int host_check_nic(struct xlsnap *xs, const libxl_device_nic *nic,
+                          struct xlsnap_error *err)
+{
+    const char *script = nic->script ?: "vif-bridge", *slash;
+    const char *bridge = nic->bridge ?: "xenbr0";
+
+    if (nic->backend_domname)
+        return host_check_backend(xs, nic->backend_domname, err);
+    if (nic->backend_domid)
+        return 0;
+    if (host_check_script("the network script", script, err))
+        return -err->code;
+    slash = strrchr(script, '/');
+    if (strcmp(slash ? slash + 1 : script, "vif-bridge") || !*bridge ||
+        strchr(bridge, '/') || host_has_bridge(bridge))
+        return 0;
+    return host_lacks(err, "a network interface on bridge", bridge,
+                      "there is none");
+}
+
+static int host_check_scripts(struct xlsnap *xs,
+                              const libxl_domain_config *config,
                               struct xlsnap_error *err)
 {
     int rc = 0;
@@ -71,26 +97,31 @@ static int host_check_scripts(const libxl_domain_config *config,
         !libxl_defbool_val(config->c_info.run_hotplug_scripts))
         return 0; /* udev's business */
     for (int i = 0; i < config->num_nics && !rc; i++)
-        rc = host_check_nic(&config->nics[i], err);
+        rc = host_check_nic(xs, &config->nics[i], err);
     for (int i = 0; i < config->num_disks && !rc; i++)
-        if (!config->disks[i].backend_domname &&
+        if (config->disks[i].script && !config->disks[i].backend_domname &&
             !config->disks[i].backend_domid)
             rc = host_check_script("the disk script", config->disks[i].script,
                                    err);
     return rc;
 }
 
-/* QEMU is given these again; a guest's memory has had its kernel since it started. */
+/* QEMU is given the kernel again; a guest without QEMU has had it since it started. */
 static int host_check_qemu(const libxl_domain_build_info *b,
                            struct xlsnap_error *err)
 {
     int rc = host_check_file("the device model", b->device_model, X_OK, err);
 
-    if (b->type != LIBXL_DOMAIN_TYPE_HVM)
+    if (rc || b->type != LIBXL_DOMAIN_TYPE_HVM)
         return rc;
+    rc = host_check_file("the kernel", b->kernel, R_OK, err);
     if (!rc)
-        rc = host_check_file("the kernel", b->kernel, R_OK, err);
-    return rc ? rc : host_check_file("the ramdisk", b->ramdisk, R_OK, err);
+        rc = host_check_file("the ramdisk", b->ramdisk, R_OK, err);
+    if (!rc && b->device_model_user && *b->device_model_user &&
+        !getpwnam(b->device_model_user))
+        rc = host_lacks(err, "the device model's user", b->device_model_user,
+                        "there is none");
+    return rc;
 }
 
 /* Xen refuses a vCPU that may run on no CPU of its pool (xen/common/sched/core.c,
@@ -100,20 +131,36 @@ static int host_check_affinity(const libxl_domain_build_info *b,
                                struct xlsnap_error *err)
 {
     for (int i = 0; i < b->num_vcpu_hard_affinity; i++) {
-        int cpu;
         bool some = !b->vcpu_hard_affinity[i].size;
+        int cpu;
 
         libxl_for_each_set_bit(cpu, pool->cpumap) some |=
             libxl_bitmap_test(&b->vcpu_hard_affinity[i], cpu);
-        if (!some)
-            return xlsnap_fail(err, XLSNAP_REFUSED,
-                               "the memory image's configuration has vCPU %d "
-                               "on CPUs of which none is in CPU pool '%s'; "
-                               "without one the domain cannot be restored "
-                               "(--force tries it)",
-                               i, pool->pool_name);
+        if (!some) {
+            cleanup_free char *vcpu = xasprintf("%d", i);
+
+            return host_lacks(err, "CPUs for vCPU", vcpu,
+                              "and none of them is in its CPU pool");
+        }
     }
     return 0;
+}
+
+/* The scheduler's parameters are set when all memory is there (libxl_dom.c,
+ * libxl__build_post), and those of another are an error. */
+static int host_check_pool(const libxl_domain_build_info *b,
+                           const libxl_cpupoolinfo *pool,
+                           struct xlsnap_error *err)
+{
+    libxl_scheduler sched = b->sched_params.sched;
+
+    if (libxl_bitmap_is_empty(&pool->cpumap))
+        return host_lacks(err, "CPU pool", pool->pool_name, "which has no CPU");
+    if (sched != LIBXL_SCHEDULER_UNKNOWN && sched != pool->sched)
+        return host_lacks(err, "parameters of scheduler",
+                          libxl_scheduler_to_string(sched),
+                          "and its CPU pool has another one");
+    return host_check_affinity(b, pool, err);
 }
 
 static int host_check_cpus(struct xlsnap *xs, const libxl_domain_config *config,
@@ -121,6 +168,7 @@ static int host_check_cpus(struct xlsnap *xs, const libxl_domain_config *config,
 {
     const char *name = config->c_info.pool_name;
     uint32_t id = config->c_info.poolid;
+    cleanup_free char *number = xasprintf("%" PRIu32, id);
     libxl_cpupoolinfo pool;
     int rc;
 
@@ -128,26 +176,19 @@ static int host_check_cpus(struct xlsnap *xs, const libxl_domain_config *config,
     if ((name &&
          libxl_cpupool_qualifier_to_cpupoolid(xs->ctx, name, &id, NULL)) ||
         libxl_cpupool_info(xs->ctx, &pool, id))
-        rc = name ? xlsnap_fail(err, XLSNAP_REFUSED,
-                                "the memory image's configuration has CPU pool "
-                                "'%s', and there is none; " CURE,
-                                name)
-                  : xlsnap_fail(err, XLSNAP_REFUSED,
-                                "the memory image's configuration has CPU pool "
-                                "%" PRIu32 ", and there is none; " CURE,
-                                id);
+        rc = host_lacks(err, "CPU pool", name ?: number, "there is none");
     else
-        rc = host_check_affinity(&config->b_info, &pool, err);
+        rc = host_check_pool(&config->b_info, &pool, err);
     libxl_cpupoolinfo_dispose(&pool);
     return rc;
 }
 
 int revert_check_host(struct xlsnap *xs, const libxl_domain_config *config,
-                      struct xlsnap_error *err)
+                      bool qemu, struct xlsnap_error *err)
 {
-    int rc = host_check_scripts(config, err);
+    int rc = host_check_scripts(xs, config, err);
 
-    if (!rc)
+    if (!rc && (qemu || config->b_info.type == LIBXL_DOMAIN_TYPE_HVM))
         rc = host_check_qemu(&config->b_info, err);
     return rc ? rc : host_check_cpus(xs, config, err);
 }

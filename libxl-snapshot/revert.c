@@ -254,8 +254,10 @@ static int revert_restore(struct op *op, struct disk_group *group,
             revert_note_opened(op, disks_note_left);
         return rc;
     }
-    if (!domain_find_uuid(op->xs, op->snap.uuid, &op->dom) ||
-        op->dom.domid != domid)
+    if (domain_find_uuid_or_name(op->xs, op->snap.uuid, op->snap.domain,
+                                 &op->dom, err))
+        return -err->code;
+    if (op->dom.domid != domid)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "the restored domain has vanished");
     op->pending.restored = domid;

@@ -20,10 +20,13 @@ int revert_prove(struct op *op, struct xlsnap_error *err);
 /*
  * Has the host what libxl needs for a domain of that configuration: scripts, a
  * bridge, a CPU pool, QEMU's files?  Without them the restore fails, and most of them
- * libxl misses only when all of the memory is there.
+ * libxl misses only when all of the memory is there.  `qemu`: it has one though it is
+ * no HVM guest.
  */
 int revert_check_host(struct xlsnap *xs, const libxl_domain_config *config,
-                      struct xlsnap_error *err);
+                      bool qemu, struct xlsnap_error *err);
+/* The same of op->image and op->dom. */
+int revert_check_hosting(struct op *op, struct xlsnap_error *err);
 /* The running domain is the one that was found, and may be destroyed; its state
  * is read again. */
 int revert_check_still(struct op *op, struct xlsnap_error *err);

@@ -62,7 +62,7 @@ has_mib()
 lacks()
 {
     assert_status 4
-    assert_says "the memory image's configuration has $1"
+    assert_says "the domain cannot be restored on this host as it is: its configuration has $1"
     assert_sound
 }
 
@@ -79,7 +79,7 @@ lacks()
     chmod a-x /etc/xen/scripts/vif-bridge
     snap revert "$guest" name=gold
     chmod a+x /etc/xen/scripts/vif-bridge
-    lacks "the network script '/etc/xen/scripts/vif-bridge'"
+    lacks "the network script '/etc/xen/scripts/vif-bridge', Permission denied (--force tries it)"
     xl cpupool-rename Pool-0 elsewhere
     snap revert "$guest" name=gold
     xl cpupool-rename elsewhere Pool-0

@@ -199,6 +199,7 @@ END
     labguest disk "$disk_dir/c.qcow2"
     create_fails_while xl block-attach "$guest" \
         "format=qcow2,vdev=xvdc,access=rw,target=$disk_dir/c.qcow2"
+    assert_says "(from nothing to vbd/51744="
     xl block-detach "$guest" xvdc
     rm "$disk_dir/c.qcow2"
 }
@@ -207,7 +208,7 @@ END
 # bats test_tags=long
 @test "xl mem-set meanwhile: it fails, and all is undone" {
     create_fails_while xl mem-set "$guest" 108
-    assert_says "(it had memory=114688 "
+    assert_says "(from memory=114688 to memory=110592)"
     xl mem-set "$guest" 112
 }
 

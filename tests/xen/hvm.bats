@@ -81,7 +81,7 @@ assert_cdroms()
 # bats test_tags=long
 @test "another CD meanwhile: it fails, and all is undone" {
     create_fails_while xl cd-eject "$guest" hdc
-    assert_says "=aio:/var/lib/guests/hvm.iso "
+    assert_says "(from vbd/5632=aio:/var/lib/guests/hvm.iso to vbd/5632=)"
     xl cd-insert "$guest" hdc /var/lib/guests/hvm.iso
     assert_cdroms
     assert_qemu_runs
@@ -92,7 +92,7 @@ assert_cdroms()
     snap revert "$guest" name=still
     mv "$BATS_TEST_TMPDIR/vmlinuz" /usr/local/lib/lab/vmlinuz
     assert_status 4
-    assert_says "configuration has the kernel '/usr/local/lib/lab/vmlinuz'"
+    assert_says "its configuration has the kernel '/usr/local/lib/lab/vmlinuz', "
     assert_sound
 }
 

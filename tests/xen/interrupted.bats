@@ -95,6 +95,14 @@ kill_tool()
     [[ $stderr == *"killed by signal 9"*"run 'xl snapshot-recover'"* ]]
     assert_sound
     until_true 30 no_guard
+    # A domain that it cannot see is not gone.
+    snap_without hypercall recover
+    assert_status 5
+    assert_says "libxl cannot list the domains"
+    snap_without hypercall recover "$(domid)"
+    assert_status 1
+    assert_says "libxl cannot list the domains"
+    image_being_written cut
     snap recover
     assert_status 0
     assert_no_trace cut

@@ -149,6 +149,18 @@ damaged()
     assert_refused "there is no domain 'nosuchguest'"
 }
 
+@test "a Xen of another version, or one that does not answer" {
+    snap_without privcmd create "$guest" name=new
+    assert_refused "this build is for Xen $(xl info xen_version | cut -d. -f1-2), but Xen "
+    snap_without hypercall create "$guest" name=new
+    assert_status 1
+    assert_says "libxl cannot list the domains"
+    snap_without hypercall revert "$guest" name=good
+    assert_status 1
+    assert_says "libxl cannot list the domains"
+    assert_untouched
+}
+
 @test "a paused domain is refused, and stays paused" {
     xl pause "$guest"
     snap create "$guest" name=new
