@@ -83,7 +83,7 @@ assert_cdroms()
     create_fails_while xl cd-eject "$guest" hdc
     assert_says "(from vbd/5632=aio:/var/lib/guests/hvm.iso to vbd/5632=)"
     xl cd-insert "$guest" hdc /var/lib/guests/hvm.iso
-    assert_cdroms
+    [[ $(qemu_says "info block") == *"hdc-raw: /var/lib/guests/hvm.iso "* ]]
     assert_qemu_runs
 }
 
