@@ -334,7 +334,7 @@ static char *row_name(struct row *row, const char *name)
 {
     const char *value = row_string(row, name);
 
-    if (strlen(value) > NAME_MAX_LVM || !name_chars_ok(value))
+    if (strlen(value) > NAME_MAX_LVM || *value == '-' || !name_chars_ok(value))
         row->bad = true;
     return xstrdup(value);
 }
