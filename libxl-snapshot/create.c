@@ -440,7 +440,8 @@ static void create_plan(struct op *op, struct steps *steps)
     steps_add(steps, "memory-save", create_memory_save, create_remove_memory,
               "%s of domain '%s' into %s",
               op->live ? "pre-copy, then suspend and save" : "suspend and save",
-              op->dom.name, op->snap.memory);
+              op->dom.name, op->snap.memory)
+        ->alone = true;
     if (op->live && create_is_hvm(op))
         steps_add(steps, "qemu-activate", create_activate, NULL,
                   "QEMU takes its images back");

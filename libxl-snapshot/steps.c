@@ -5,7 +5,8 @@
  * In test builds (XLSNAP_FAULTS) the environment variable XLSNAP_FAULT names a
  * fault point: STEP:before, STEP:after (the step fails there) or
  * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL),
- * STEP:killall-before, STEP:killall-after (its guard first).  Steps of disks come
+ * STEP:killall-before, STEP:killall-after (its guard first), STEP:cut-before,
+ * STEP:cut-after (the machine ends; only in the lab).  Steps of disks come
  * once for each group: STEP@VDEV:after... is that of the group whose first disk
  * is VDEV.  Within them STEP/VDEV:after... is when the driver's loop is done with
  * that disk; QEMU's transaction, which is of all disks, is not in a loop.
@@ -13,6 +14,7 @@
  */
 #include "steps.h"
 
+#include <fcntl.h>
 #include <signal.h>
 
 #include "util.h"
@@ -45,14 +47,29 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
         cleanup_free char *names = disk_group_names(group);
         disk_fn *fn = run(group->driver);
 
-        if (fn)
-            steps_add(steps, name, fn, undo, "%s (%s): %s", names,
-                      group->driver->what, detail)
-                ->group = group;
+        struct step *step;
+
+        if (!fn)
+            continue;
+        step = steps_add(steps, name, fn, undo, "%s (%s): %s", names,
+                         group->driver->what, detail);
+        step->group = group;
+        step->alone = true;
     }
 }
 
 #ifdef XLSNAP_FAULTS
+/* A machine of the lab that has isa-debug-exit there ends at once, like a host that
+ * loses its power. */
+static void fault_cut(void)
+{
+    cleanup_close int port = open("/dev/port", O_WRONLY | O_CLOEXEC);
+
+    if (port < 0 || pwrite(port, "", 1, 0xf4) != 1)
+        abort();
+    pause();
+}
+
 static int fault_point(struct op *op, const char *name, const char *when,
                        struct xlsnap_error *err)
 {
@@ -69,6 +86,8 @@ static int fault_point(struct op *op, const char *name, const char *when,
         guard_kill(op->guard);
         kill(getpid(), SIGKILL);
     }
+    if (!strncmp(colon + 1, "cut-", 4) && !strcmp(colon + 5, when))
+        fault_cut();
     if (!strncmp(colon + 1, "kill-", 5) && !strcmp(colon + 6, when))
         kill(getpid(), SIGKILL);
     return 0;
@@ -133,27 +152,30 @@ int steps_unfinished(struct op *op, struct xlsnap_error *err)
     return -XLSNAP_UNFINISHED;
 }
 
-/* Undoes steps [0, n); the failures of it are logged, not returned. */
+/*
+ * Undoes steps [0, n); the failures of it are logged, not returned.  After one only
+ * what stands alone is still undone, and the record stays for recover.
+ */
 static bool steps_undo(struct op *op, struct steps *steps, size_t n)
 {
-    bool good = true;
+    bool good = true, on = true;
 
-    while (n--) {
+    while (n-- && on) {
         struct step *step = &steps->step[n];
         struct xlsnap_error err = { 0 };
 
-        if (!step->undo)
+        if (!step->undo || (!good && !step->alone))
             continue;
         handle_log(op->xs, XTL_VERBOSE, "undo %s", step->name);
         if (step->undo(op, step->group, &err)) {
             handle_log(op->xs, XTL_ERROR, "cannot undo %s: %s", step->name,
                        err.msg);
-            /* The record must stay for recover: stop before dropping it. */
             good = false;
-            guard_forsake(op->guard);
-            break;
+            on = step->alone;
         }
     }
+    if (!good)
+        guard_forsake(op->guard);
     return good;
 }
 
