@@ -78,10 +78,11 @@ watch_owner()
 parse_start()
 {
     owner='' again='' keep='' cache=unsafe mem=4096 dom0_mem=2048 cpus=1
-    timeout=180 extra=()
+    timeout=180 extra=() volatile='' torn=0
     while [ $# -gt 0 ]; do
         case $1 in
         --again) again=1; shift; continue ;;
+        --volatile) volatile=1; shift; continue ;;
         --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         --) shift; break ;;
         --*) ;;
@@ -94,6 +95,7 @@ parse_start()
         --dom0-mem) dom0_mem=$2 ;;
         --cpus) cpus=$2 ;;
         --cache) cache=$2 ;;
+        --torn) torn=$2 ;;
         --extra-disk) extra+=("$2") ;;
         --keep-disk) keep=$(realpath -m "$2") ;;
         --timeout) timeout=$2 ;;
@@ -129,11 +131,13 @@ start()
     trap 'end_process KILL 10' EXIT
     trap 'exit 130' INT TERM HUP
     start_qemu
-    [ -z "$owner" ] || (
-        close_fds
-        trap - EXIT INT TERM HUP
-        watch_owner "$owner" "$owner_start"
-    ) </dev/null >/dev/null 2>&1 &
+    if [ -n "$owner" ]; then
+        (
+            close_fds
+            trap - EXIT INT TERM HUP
+            watch_owner "$owner" "$owner_start"
+        ) </dev/null >/dev/null 2>&1 &
+    fi
     await_ready
     trap - EXIT INT TERM HUP
     exec {lock}>&-
@@ -158,6 +162,10 @@ make_disks()
     local i base
 
     base=$(base_path)
+    if [ -n "$volatile" ]; then
+        make_volatile_disks "$base"
+        return
+    fi
     disk=${keep:-$dir/disk.qcow2}
     if [ -n "$again" ]; then
         [ -e "$disk" ] || die "lab '$name' has no disk to boot again"
@@ -169,6 +177,55 @@ make_disks()
         [ -n "$again" ] && [ -e "$dir/extra-$i.qcow2" ] ||
             qemu-img create -q -f qcow2 "$dir/extra-$i.qcow2" "${extra[i]}"
     done
+}
+
+# Each disk is a raw image with all that is safe, an overlay on that for QEMU to
+# write to, and the log of those writes: see replay.c.
+make_volatile_disks()
+{
+    local i
+
+    for i in disk "${!extra[@]}"; do
+        if [ -n "$again" ]; then
+            [ -e "$dir/volatile-$i.raw" ] ||
+                die "lab '$name' has no such disk to boot again"
+            replay "$dir/volatile-$i"
+        elif [ "$i" = disk ]; then
+            cp --sparse=always --reflink=auto "$1/disk.raw" \
+                "$dir/volatile-$i.raw"
+        else
+            rm -f "$dir/volatile-$i.raw"
+            truncate -s "${extra[i]}" "$dir/volatile-$i.raw"
+        fi
+        qemu-img create -q -f qcow2 -F raw -b "$dir/volatile-$i.raw" \
+            "$dir/volatile-$i.qcow2"
+        : >"$dir/volatile-$i.log"
+    done
+}
+
+# A lab that was never started has an empty log.
+replay()
+{
+    [ -x "$dir/replay" ] || cc -O2 -o "$dir/replay" "$lab_dir/replay.c"
+    [ ! -s "$1.log" ] || "$dir/replay" "$1.log" "$1.raw" "$torn" >&2
+}
+
+# Without "write zeroes": that driver has its log muddled by two at once.
+volatile_args()
+{
+    local i
+
+    for i in disk "${!extra[@]}"; do
+        qemu+=(-blockdev "{\"driver\": \"blklogwrites\", \"node-name\": \"d$i\",
+            \"file\": {\"driver\": \"qcow2\", \"cache\": {\"no-flush\": true},
+                \"file\": {\"driver\": \"file\",
+                    \"filename\": \"$dir/volatile-$i.qcow2\"}},
+            \"log\": {\"driver\": \"file\", \"cache\": {\"no-flush\": true},
+                \"filename\": \"$dir/volatile-$i.log\"}}"
+            -device "virtio-blk-pci,drive=d$i,discard=off,write-zeroes=off")
+    done
+    # A write to that port ends QEMU at once: it flushes nothing.
+    qemu+=(-device isa-debug-exit,iobase=0xf4,iosize=4)
 }
 
 # The CPU is what was found to be stable: SMAP kills a PV dom0, XSAVE and AVX
@@ -191,10 +248,14 @@ set_qemu_args()
         -kernel "$base/xen.elf" -append "$xen"
         -initrd "$base/vmlinux console=hvc0 net.ifnames=0 panic=1 quiet,\
 $boot/initrd.img"
-        -drive "file=$disk,format=qcow2,if=virtio,cache=$cache"
         -netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=net,romfile=
         -device virtio-rng-pci)
+    if [ -n "$volatile" ]; then
+        volatile_args
+        return
+    fi
+    qemu+=(-drive "file=$disk,format=qcow2,if=virtio,cache=$cache")
     for i in "${!extra[@]}"; do
         qemu+=(-drive
             "file=$dir/extra-$i.qcow2,format=qcow2,if=virtio,cache=$cache")
