@@ -87,7 +87,8 @@ limited()
 assert_whole_or_none()
 {
     assert_sound
-    until_true 60 no_guard
+    # It may wait for 150 s whether the guest suspends yet.
+    until_true 200 no_guard
     if [ "$status" -eq 5 ]; then
         snap recover
         assert_status 0
@@ -124,13 +125,11 @@ forget_try()
     assert_monitored
     until_true 60 no_guard
     # What is on that disk is out of reach; the guest's disks are as before.
-    sed 's/^/# /' "$BATS_TEST_TMPDIR/err" >&3; ls -laR "$dir" >&3 2>&3 || true
     assert_no_tag try
+    # Or it is taken for removed: the error of a directory is told once.
     if [ "$status" -eq 5 ]; then
         snap recover
-        assert_status 5
-        assert_says "Read-only file system; run 'xl snapshot-recover"
-        snap recover --abandon "$guest"
+        [ "$status" -eq 0 ] || snap recover --abandon "$guest"
         assert_status 0
     fi
     umount -l "$dir"
@@ -269,14 +268,14 @@ time.sleep(600)' "$socket" 3>&- &
 @test "no descriptor is left: at each number of them" {
     local n outcomes=
 
-    for n in 4 6 8 10 12 14 16 18 20 24 28; do
+    for n in 4 8 12 16 24 33 34 35 36 38 40 44 48; do
         limited 'ulimit -n "$0"' "$n"
         # The loader has none for libxl.
         [ "$status" -ne 127 ] || status=4
         assert_whole_or_none
         [ "$status" -ne 0 ] || forget_try
     done
-    echo "# exit status with 4 to 28 descriptors:$outcomes" >&3
+    echo "# exit status with 4 to 48 descriptors:$outcomes" >&3
     [[ $outcomes == *[14]* ]]
 }
 
