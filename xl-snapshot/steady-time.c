@@ -10,8 +10,8 @@
 #include <sys/time.h>
 #include <time.h>
 
-__attribute__((visibility("default"))) int
-gettimeofday(struct timeval *restrict tv, void *restrict tz)
+__attribute__((visibility("default"))) int gettimeofday(
+    struct timeval *restrict tv, void *restrict tz)
 {
     static struct timespec offset; /* of the wall clock to the other */
     static bool known;
