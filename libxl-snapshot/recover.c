@@ -365,8 +365,10 @@ static int rescue_domain(struct op *op, struct xlsnap_error *err)
 
     op_fill_snapshot(op);
     /* The guest waits for that, and must not go on without it for a trifle. */
-    while ((rc = recover_find_domain(op, err)) && --tries)
+    while ((rc = recover_find_domain(op, err)) && --tries) {
+        memset(err, 0, sizeof(*err));
         usleep(200000);
+    }
     return rc ? rc : recover_rescue(op, err);
 }
 

@@ -52,15 +52,13 @@ static bool host_has_bridge(const char *bridge)
     return !access(path, F_OK) || (eth && !access(eth, F_OK));
 }
 
-/* Its scripts and bridges are not of this domain. */
+/* Whose backend serves it; the scripts of another domain's are not here. */
 static int host_check_backend(struct xlsnap *xs, const char *name,
-                              struct xlsnap_error *err)
+                              uint32_t *domid, struct xlsnap_error *err)
 {
-    uint32_t domid;
-
     /* Digits are taken as they are. */
-    return libxl_domain_qualifier_to_domid(xs->ctx, name, &domid) ||
-                   libxl_domain_info(xs->ctx, NULL, domid)
+    return name && (libxl_domain_qualifier_to_domid(xs->ctx, name, domid) ||
+                    libxl_domain_info(xs->ctx, NULL, *domid))
                ? host_lacks(err, "the backend domain", name, "there is none")
                : 0;
 }
@@ -72,10 +70,11 @@ static int host_check_nic(struct xlsnap *xs, const libxl_device_nic *nic,
 {
     const char *script = nic->script ?: "vif-bridge", *slash;
     const char *bridge = nic->bridge ?: "xenbr0";
+    uint32_t domid = nic->backend_domid;
 
-    if (nic->backend_domname)
-        return host_check_backend(xs, nic->backend_domname, err);
-    if (nic->backend_domid)
+    if (host_check_backend(xs, nic->backend_domname, &domid, err))
+        return -err->code;
+    if (domid)
         return 0;
     if (host_check_script("the network script", script, err))
         return -err->code;
@@ -85,6 +84,18 @@ static int host_check_nic(struct xlsnap *xs, const libxl_device_nic *nic,
         return 0;
     return host_lacks(err, "a network interface on bridge", bridge,
                       "there is none");
+}
+
+static int host_check_disk(struct xlsnap *xs, const libxl_device_disk *disk,
+                           struct xlsnap_error *err)
+{
+    uint32_t domid = disk->backend_domid;
+
+    if (host_check_backend(xs, disk->backend_domname, &domid, err))
+        return -err->code;
+    return domid || !disk->script
+               ? 0
+               : host_check_script("the disk script", disk->script, err);
 }
 
 static int host_check_scripts(struct xlsnap *xs,
@@ -99,10 +110,7 @@ static int host_check_scripts(struct xlsnap *xs,
     for (int i = 0; i < config->num_nics && !rc; i++)
         rc = host_check_nic(xs, &config->nics[i], err);
     for (int i = 0; i < config->num_disks && !rc; i++)
-        if (config->disks[i].script && !config->disks[i].backend_domname &&
-            !config->disks[i].backend_domid)
-            rc = host_check_script("the disk script", config->disks[i].script,
-                                   err);
+        rc = host_check_disk(xs, &config->disks[i], err);
     return rc;
 }
 
@@ -130,6 +138,8 @@ static int host_check_affinity(const libxl_domain_build_info *b,
                                const libxl_cpupoolinfo *pool,
                                struct xlsnap_error *err)
 {
+    if (libxl_bitmap_is_empty(&pool->cpumap))
+        return host_lacks(err, "CPU pool", pool->pool_name, "which has no CPU");
     for (int i = 0; i < b->num_vcpu_hard_affinity; i++) {
         bool some = !b->vcpu_hard_affinity[i].size;
         int cpu;
@@ -144,23 +154,6 @@ static int host_check_affinity(const libxl_domain_build_info *b,
         }
     }
     return 0;
-}
-
-/* The scheduler's parameters are set when all memory is there (libxl_dom.c,
- * libxl__build_post), and those of another are an error. */
-static int host_check_pool(const libxl_domain_build_info *b,
-                           const libxl_cpupoolinfo *pool,
-                           struct xlsnap_error *err)
-{
-    libxl_scheduler sched = b->sched_params.sched;
-
-    if (libxl_bitmap_is_empty(&pool->cpumap))
-        return host_lacks(err, "CPU pool", pool->pool_name, "which has no CPU");
-    if (sched != LIBXL_SCHEDULER_UNKNOWN && sched != pool->sched)
-        return host_lacks(err, "parameters of scheduler",
-                          libxl_scheduler_to_string(sched),
-                          "and its CPU pool has another one");
-    return host_check_affinity(b, pool, err);
 }
 
 static int host_check_cpus(struct xlsnap *xs, const libxl_domain_config *config,
@@ -178,7 +171,7 @@ static int host_check_cpus(struct xlsnap *xs, const libxl_domain_config *config,
         libxl_cpupool_info(xs->ctx, &pool, id))
         rc = host_lacks(err, "CPU pool", name ?: number, "there is none");
     else
-        rc = host_check_pool(&config->b_info, &pool, err);
+        rc = host_check_affinity(&config->b_info, &pool, err);
     libxl_cpupoolinfo_dispose(&pool);
     return rc;
 }

@@ -47,14 +47,10 @@ void steps_add_groups(struct steps *steps, struct op *op, const char *name,
         cleanup_free char *names = disk_group_names(group);
         disk_fn *fn = run(group->driver);
 
-        struct step *step;
-
-        if (!fn)
-            continue;
-        step = steps_add(steps, name, fn, undo, "%s (%s): %s", names,
-                         group->driver->what, detail);
-        step->group = group;
-        step->alone = true;
+        if (fn)
+            steps_add(steps, name, fn, undo, "%s (%s): %s", names,
+                      group->driver->what, detail)
+                ->group = group;
     }
 }
 
@@ -153,8 +149,9 @@ int steps_unfinished(struct op *op, struct xlsnap_error *err)
 }
 
 /*
- * Undoes steps [0, n); the failures of it are logged, not returned.  After one only
- * what stands alone is still undone, and the record stays for recover.
+ * Undoes steps [0, n); the failures of it are logged, not returned.  Then the record
+ * stays for recover; only what was done to the disks is still undone if the one that
+ * failed stands alone.  Else the guard sees at once to what the guest needs.
  */
 static bool steps_undo(struct op *op, struct steps *steps, size_t n)
 {
@@ -164,7 +161,7 @@ static bool steps_undo(struct op *op, struct steps *steps, size_t n)
         struct step *step = &steps->step[n];
         struct xlsnap_error err = { 0 };
 
-        if (!step->undo || (!good && !step->alone))
+        if (!step->undo || (!good && !step->group))
             continue;
         handle_log(op->xs, XTL_VERBOSE, "undo %s", step->name);
         if (step->undo(op, step->group, &err)) {

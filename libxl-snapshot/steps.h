@@ -23,9 +23,7 @@ struct step {
     disk_fn *undo;            /* NULL: nothing to undo */
     struct disk_group *group; /* of disk steps; else NULL */
     bool no_return;
-    /* Its undo and that of others need nothing of each other: it is undone though
-     * theirs failed, and others that stand alone though its own did. */
-    bool alone;
+    bool alone; /* the disks are undone though its own undo failed */
 };
 
 struct steps {
@@ -37,7 +35,7 @@ struct steps {
 struct step *steps_add(struct steps *steps, const char *name, disk_fn *run,
                        disk_fn *undo, const char *detail, ...)
     __attribute__((format(printf, 5, 6)));
-/* One step per group of disks, ->group set; what is undone of it stands alone. */
+/* One step per group of disks, ->group set. */
 void steps_add_groups(struct steps *steps, struct op *op, const char *name,
                       disk_fn *(*run)(const struct disk_driver *),
                       disk_fn *undo, const char *detail);

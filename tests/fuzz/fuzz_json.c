@@ -3,8 +3,8 @@
  * Fuzz target: JSON of lvs, of qemu-img, and of a record.
  *
  * Any bytes are either refused with a message of one line, or have what is taken from
- * them proved: names of LVs that are names, percentages that are some.  What JSON was
- * understood is written and read back.
+ * them proved: names of LVs that are names, percentages that are some, paths of a
+ * record that are absolute.
  */
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -195,9 +195,12 @@ static void a_failing_undo_stops_and_keeps_the_record(void **state)
                                 "on device\n");
 }
 
-static void what_stands_alone_is_undone_whatever_fails(void **state)
+static void the_disks_are_undone_though_what_stands_alone_is_not(void **state)
 {
-    steps.step[2].alone = steps.step[1].alone = true;
+    struct disk_group group = { 0 };
+
+    steps.step[2].alone = true;
+    steps.step[1].group = &group;
     failing = "run c, undo b";
     assert_run(XLSNAP_UNFINISHED, "run c failed: No space left on device" CURE,
                "run record, run a, run b, run c, wake guest, undo c, undo b, "
@@ -206,9 +209,9 @@ static void what_stands_alone_is_undone_whatever_fails(void **state)
                                 "on device\n");
 }
 
-static void nothing_is_undone_after_one_on_which_others_stand(void **state)
+static void only_the_disks_are(void **state)
 {
-    steps.step[1].alone = true;
+    steps.step[2].alone = true;
     failing = "run c, undo b";
     assert_run(XLSNAP_UNFINISHED, "run c failed: No space left on device" CURE,
                "run record, run a, run b, run c, wake guest, undo c, undo b");
@@ -419,8 +422,8 @@ int main(void)
         TEST(nobody_need_be_told_of_a_failure),
         TEST(the_code_of_the_step_is_returned),
         TEST(a_failing_undo_stops_and_keeps_the_record),
-        TEST(what_stands_alone_is_undone_whatever_fails),
-        TEST(nothing_is_undone_after_one_on_which_others_stand),
+        TEST(the_disks_are_undone_though_what_stands_alone_is_not),
+        TEST(only_the_disks_are),
         TEST(a_guest_that_does_not_run_keeps_everything),
         TEST(nothing_is_undone_after_no_return),
         TEST(without_a_record_no_cure_is_named),

@@ -12,8 +12,10 @@ teardown()
 {
     jobs -p | xargs -r kill 2>/dev/null || true
     dom_processes CONT 2>/dev/null || true
+    pkill -CONT xenstored
     ! mountpoint -q "$dir" || umount -l "$dir"
-    ! dmsetup info "$device" >/dev/null 2>&1 || dmsetup remove -f "$device"
+    ! dmsetup info "$device" >/dev/null 2>&1 ||
+        dmsetup remove -f --retry "$device" || true
     ! losetup -j "$image" | grep -q . ||
         losetup -d "$(losetup -n -O NAME -j "$image")" 3>&- 4>&-
     rm -f "$image"
@@ -114,7 +116,7 @@ forget_try()
     rm -r "$snapshots/$guest/try"
 }
 
-@test "the memory image's disk fails in the middle: exit 1, and the guest runs" {
+@test "the memory image's disk fails in the middle: the guest and its disks are as before" {
     flaky_disk
     start_create "path=$dir/try"
     until_true 30 guest_shut_down
@@ -230,19 +232,24 @@ time.sleep(600)' "$socket" 3>&- &
 }
 
 @test "the clock jumps for hours, both ways" {
-    local i
+    local jumper started
 
-    for i in $(seq 40); do
+    started=$(date +%s)
+    while :; do
         date -s "@$(($(date +%s) + 7200))"
         sleep 0.3
         date -s "@$(($(date +%s) - 7200))"
         sleep 0.3
     done >/dev/null 2>&1 3>&- &
-    snap create "$guest" name=try
+    jumper=$!
+    run --separate-stderr timeout 300 xl snapshot-create "$guest" name=try
     assert_status 0
-    snap revert "$guest" name=try
+    run --separate-stderr timeout 300 xl snapshot-revert "$guest" name=try
     assert_status 0
-    wait
+    kill "$jumper"
+    # It may have been between its two.
+    [ "$(date +%s)" -lt $((started + 3600)) ] ||
+        date -s "@$(($(date +%s) - 7200))" >&2
     assert_scanned
     forget_try
 }
@@ -291,4 +298,5 @@ time.sleep(600)' "$socket" 3>&- &
         [ "$status" -ne 0 ] || forget_try
     done
     echo "# exit status with 16 to 192 MiB:$outcomes" >&3
+    [[ $outcomes == *5*0* ]]
 }
