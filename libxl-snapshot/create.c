@@ -162,7 +162,7 @@ static int create_check_still(struct op *op, struct xlsnap_error *err)
     return rc ? -err->code : 0;
 }
 
-/* The first line that only the one has, without its end; to be freed. */
+/* The first line that only the one has, without its end, to be freed; or NULL. */
 static char *outline_only(const char *one, const char *other)
 {
     for (size_t len; *one; one += len) {
@@ -174,7 +174,7 @@ static char *outline_only(const char *one, const char *other)
         if (!*p)
             return xasprintf("%.*s", (int)len - 1, one);
     }
-    return xstrdup("nothing");
+    return NULL;
 }
 
 /*
@@ -184,20 +184,19 @@ static char *outline_only(const char *one, const char *other)
 static int create_check_outline(struct op *op, struct xlsnap_error *err)
 {
     cleanup_free char *now = domain_outline(op->dom.domid);
+    cleanup_free char *had = NULL, *has = NULL;
 
     if (!op->outline || !now)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "xenstore does not tell what domain '%s' has",
                            op->dom.name);
-    if (strcmp(op->outline, now)) {
-        cleanup_free char *had = outline_only(op->outline, now);
-        cleanup_free char *has = outline_only(now, op->outline);
-
+    had = outline_only(op->outline, now);
+    has = outline_only(now, op->outline);
+    if (had || has)
         return xlsnap_fail(err, XLSNAP_FAILED,
                            "memory, vCPUs or devices of domain '%s' were "
                            "changed meanwhile (from %s to %s)",
-                           op->dom.name, had, has);
-    }
+                           op->dom.name, had ?: "nothing", has ?: "nothing");
     if (domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
         !domain_fits_target(&op->dom))
         return xlsnap_fail(err, XLSNAP_FAILED,

@@ -114,7 +114,10 @@ static int recover_revert_again(struct op *op, struct xlsnap_error *err)
     /* Once it is gone the restore may as well be tried. */
     if (!rc && revert_check_hosting(op, &host)) {
         if (running && !op->force)
-            return xlsnap_fail(err, host.code, "%s", host.msg);
+            return xlsnap_fail(err, host.code,
+                               "%s; mend that, or destroy the domain first "
+                               "(then its restore is tried)",
+                               host.msg);
         handle_log(op->xs, XTL_WARN, "%s", host.msg);
     }
     /* Whether it is enough the restore will tell. */

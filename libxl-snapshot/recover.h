@@ -36,7 +36,8 @@ void recover_for_guard(struct xlsnap *xs, const char *uuid,
 int recover_find(struct op *op, const char *uuid, struct xlsnap_error *err);
 /*
  * The domain that has the disks now: the one of the record, or a namesake that
- * was started since; op->dom.domid is DOMAIN_NONE if there is none.
+ * was started since; op->dom.domid is DOMAIN_NONE if there is none.  As
+ * domain_find_uuid_or_name.
  */
 int recover_find_domain(struct op *op, struct xlsnap_error *err);
 /* recover-revert.c: --abandon, before the record is dropped: a guest of ours that

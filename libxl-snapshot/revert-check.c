@@ -106,17 +106,26 @@ static int revert_check_config_disk(const struct xlsnap_snapshot *snap,
     return 0;
 }
 
+/* Initialised; the caller disposes of it also after a failure. */
+static int revert_read_config(struct op *op, libxl_domain_config *config,
+                              struct xlsnap_error *err)
+{
+    return libxl_domain_config_from_json(op->xs->ctx, config,
+                                         op->image.config_json)
+               ? xlsnap_fail(err, XLSNAP_REFUSED,
+                             "memory image '%s' is damaged: libxl cannot read "
+                             "the domain's configuration in it",
+                             op->snap.memory)
+               : 0;
+}
+
 static int revert_check_config(struct op *op, libxl_domain_config *config,
                                struct xlsnap_error *err)
 {
     char uuid[DOMAIN_UUID_LEN + 1];
 
-    if (libxl_domain_config_from_json(op->xs->ctx, config,
-                                      op->image.config_json))
-        return xlsnap_fail(err, XLSNAP_REFUSED,
-                           "memory image '%s' is damaged: libxl cannot read "
-                           "the domain's configuration in it",
-                           op->snap.memory);
+    if (revert_read_config(op, config, err))
+        return -err->code;
     snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
              LIBXL_UUID_BYTES(config->c_info.uuid));
     if (strcasecmp(uuid, op->snap.uuid) || !config->c_info.name ||
@@ -186,12 +195,8 @@ int revert_check_hosting(struct op *op, struct xlsnap_error *err)
     int rc;
 
     libxl_domain_config_init(&config);
-    if (libxl_domain_config_from_json(op->xs->ctx, &config,
-                                      op->image.config_json))
-        rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "libxl does not take the memory image's "
-                         "configuration");
-    else
+    rc = revert_read_config(op, &config, err);
+    if (!rc)
         rc = revert_check_host(op->xs, &config, op->dom.qemu_pid > 0, err);
     libxl_domain_config_dispose(&config);
     return rc;
@@ -232,12 +237,8 @@ int revert_need_memory(struct op *op, uint64_t *need_kb,
     int rc;
 
     libxl_domain_config_init(&config);
-    if (libxl_domain_config_from_json(op->xs->ctx, &config,
-                                      op->image.config_json))
-        rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "libxl does not take the memory image's "
-                         "configuration");
-    else
+    rc = revert_read_config(op, &config, err);
+    if (!rc)
         rc = revert_start_memory(op->xs, &config, need_kb, &pool_kb, err);
     libxl_domain_config_dispose(&config);
     /* The rest of its overhead a restored domain needs again, and while it comes to

@@ -7,7 +7,8 @@
 
 #include "util.h"
 
-/* libxl__xen_script_dir_path: given when Xen was built (--with-xen-scriptdir). */
+/* libxl__xen_script_dir_path: given when Xen was built (--with-xen-scriptdir); for
+ * another one: make EXTRA_CFLAGS='-DXEN_SCRIPT_DIR="/..."'. */
 #ifndef XEN_SCRIPT_DIR
 #define XEN_SCRIPT_DIR "/etc/xen/scripts"
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * gettimeofday() for libxl, in the place of libc's: the wall clock as it was when the
- * program started, and steady from then on.  libxl reckons its time-outs by it, and
+ * gettimeofday() for libxl, in the place of libc's: the wall clock as it was at the
+ * first call, and steady from then on.  libxl reckons its time-outs by it, and
  * does some of its waiting by them (tools/libs/light/libxl_event.c, time_rel_to_abs;
  * 4.17): of a clock that is set back by hours, in the middle of libxl_domain_destroy,
- * say, it would wait for hours.
+ * say, it would wait for hours.  What else it asks for it is the start time of a
+ * domain (`xl uptime`), which so lacks the steps of the clock since a monitor began.
  */
 #include <stdbool.h>
 #include <sys/time.h>

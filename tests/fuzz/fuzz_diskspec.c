@@ -5,29 +5,10 @@
  * Any string is either refused with a message of one line, or is a disk that
  * diskspec_format can write and that is read back the same; its vdev is one.
  */
+#include "fuzzing.h"
+
 #include "diskspec.h"
 #include "util.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void disk_clear(struct xlsnap_disk *disk)
-{
-    free(disk->vdev);
-    free(disk->format);
-    free(disk->target);
-    free(disk->source);
-    free(disk->source_format);
-    free(disk->options);
-}
-
-static void check_refusal(int rc, const struct xlsnap_error *err)
-{
-    if (rc != -XLSNAP_INVALID || err->code != XLSNAP_INVALID || !err->msg[0])
-        abort();
-    for (const char *s = err->msg; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127)
-            abort();
-}
 
 static void check_same(const char *a, const char *b)
 {
@@ -39,36 +20,42 @@ static void check_round_trip(const struct xlsnap_disk *disk)
 {
     cleanup_free char *text = diskspec_format(disk);
     struct xlsnap_error err = { 0 };
-    struct xlsnap_disk again = { 0 };
+    struct xlsnap_snapshot snap;
+    struct xlsnap_disk *again;
 
-    if (diskspec_parse(text, &again, &err))
+    xlsnap_snapshot_init(&snap);
+    again = xlsnap_snapshot_add_disk(&snap);
+    if (diskspec_parse(text, again, &err))
         abort();
-    if (disk->method != again.method || disk->size != again.size ||
-        disk->size_percent != again.size_percent)
+    if (disk->method != again->method || disk->size != again->size ||
+        disk->size_percent != again->size_percent)
         abort();
-    check_same(disk->vdev, again.vdev);
-    check_same(disk->format, again.format);
-    check_same(disk->target, again.target);
-    check_same(disk->source, again.source);
-    check_same(disk->source_format, again.source_format);
+    check_same(disk->vdev, again->vdev);
+    check_same(disk->format, again->format);
+    check_same(disk->target, again->target);
+    check_same(disk->source, again->source);
+    check_same(disk->source_format, again->source_format);
     if (!disk->vdev || diskspec_vdev_number(disk->vdev) < 0)
         abort();
-    disk_clear(&again);
+    xlsnap_snapshot_clear(&snap);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     cleanup_free char *spec = xcalloc(size + 1, 1);
     struct xlsnap_error err = { 0 };
-    struct xlsnap_disk disk = { 0 };
+    struct xlsnap_snapshot snap;
+    struct xlsnap_disk *disk;
     int rc;
 
     memcpy(spec, data, size);
-    rc = diskspec_parse(spec, &disk, &err);
+    xlsnap_snapshot_init(&snap);
+    disk = xlsnap_snapshot_add_disk(&snap);
+    rc = diskspec_parse(spec, disk, &err);
     if (rc)
-        check_refusal(rc, &err);
+        check_refusal(rc, &err, XLSNAP_INVALID);
     else
-        check_round_trip(&disk);
-    disk_clear(&disk);
+        check_round_trip(disk);
+    xlsnap_snapshot_clear(&snap);
     return 0;
 }

@@ -7,20 +7,11 @@
  */
 #include <sys/mman.h>
 
+#include "fuzzing.h"
+
 #include "file.h"
 #include "memory.h"
 #include "util.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check_refusal(int rc, const struct xlsnap_error *err)
-{
-    if (rc != -XLSNAP_REFUSED || err->code != XLSNAP_REFUSED || !err->msg[0])
-        abort();
-    for (const char *s = err->msg; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127)
-            abort();
-}
 
 static void check_image(struct memory_image *image, const char *path,
                         size_t size)
@@ -48,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     rc = memory_image_open(path, &image, &err);
     if (rc)
-        check_refusal(rc, &err);
+        check_refusal(rc, &err, XLSNAP_REFUSED);
     else
         check_image(&image, path, size);
     memory_image_close(&image);

@@ -87,6 +87,7 @@ lacks()
     back
 }
 
+# bats test_tags=long
 @test "xl console works after a revert" {
     local said=$BATS_TEST_TMPDIR/console
 
