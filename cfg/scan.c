@@ -11,6 +11,7 @@
  */
 #include "scan.h"
 
+#include "text.h"
 #include "util.h"
 
 #define FILE_NAME_SHOWN 255
@@ -62,41 +63,11 @@ struct cfg_short cfg_short(const char *text)
     return out;
 }
 
-size_t cfg_utf8(const char *s, size_t len, uint32_t *c_r)
-{
-    static const uint32_t min[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    const unsigned char *u = (const unsigned char *)s;
-    size_t n = u[0] < 0x80   ? 1
-               : u[0] < 0xc0 ? 0
-               : u[0] < 0xe0 ? 2
-               : u[0] < 0xf0 ? 3
-               : u[0] < 0xf8 ? 4
-                             : 0;
-    uint32_t c = n == 1 ? u[0] : u[0] & (0x7f >> n);
-
-    if (n == 0 || n > len)
-        return 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (u[i] & 0x3f);
-    }
-    if (c < min[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-        return 0;
-    *c_r = c;
-    return n;
-}
-
-bool cfg_is_control(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0);
-}
-
 static bool text_may_contain(uint32_t c, const char *rest, size_t len)
 {
     if (c == '\r')
         return len > 1 && rest[1] == '\n';
-    return c == '\n' || c == '\t' || !cfg_is_control(c);
+    return c == '\n' || c == '\t' || !text_is_control(c);
 }
 
 int cfg_check_text(const struct cfg_place *at, const char *text, size_t len,
@@ -107,7 +78,7 @@ int cfg_check_text(const struct cfg_place *at, const char *text, size_t len,
     size_t n;
 
     for (size_t i = 0; i < len; i += n) {
-        n = cfg_utf8(text + i, len - i, &c);
+        n = text_utf8(text + i, len - i, &c);
         if (n == 0)
             return cfg_bad(&here, err, "not UTF-8 text");
         if (c == 0)

@@ -26,11 +26,6 @@ struct cfg_short {
 };
 struct cfg_short cfg_short(const char *text);
 
-/* Bytes of the UTF-8 character at s, 0 if it is none; *c_r is the character. */
-size_t cfg_utf8(const char *s, size_t len, uint32_t *c_r);
-/* C0, DEL and C1: what no line of text contains. */
-bool cfg_is_control(uint32_t c);
-
 /*
  * Text is UTF-8 without NUL and without control characters other than
  * newline, tab, and a carriage return before a newline.

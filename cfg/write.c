@@ -12,6 +12,7 @@
 #include "diskspec.h"
 #include "keys.h"
 #include "scan.h"
+#include "text.h"
 #include "util.h"
 
 static void put_quoted(FILE *f, const char *text)
@@ -52,11 +53,11 @@ static void put_comment(FILE *f, const char *text)
     uint32_t c;
 
     for (; len > 0; text += n, len -= n) {
-        n = cfg_utf8(text, len, &c);
+        n = text_utf8(text, len, &c);
         if (line_start)
             fputs(*text == '\n' ? "#" : "# ", f);
         line_start = *text == '\n';
-        if (n == 0 || (cfg_is_control(c) && c != '\n' && c != '\t'))
+        if (n == 0 || (text_is_control(c) && c != '\n' && c != '\t'))
             fputc('?', f);
         else
             fwrite(text, n, 1, f);

@@ -6,13 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Foreign text (tool output, file names) must not break the one-line rule. */
-static void error_make_printable(char *s)
-{
-    for (; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127)
-            *s = '?';
-}
+#include "text.h"
 
 static void error_set(struct xlsnap_error *err, int code, int errnum,
                       const char *fmt, va_list ap)
@@ -26,7 +20,7 @@ static void error_set(struct xlsnap_error *err, int code, int errnum,
     if (errnum)
         snprintf(err->msg + len, sizeof(err->msg) - len, ": %s",
                  strerror(errnum));
-    error_make_printable(err->msg);
+    text_make_printable(err->msg);
 }
 
 int xlsnap_fail(struct xlsnap_error *err, int code, const char *fmt, ...)
@@ -72,6 +66,6 @@ int xlsnap_prefix(struct xlsnap_error *err, const char *fmt, ...)
     va_end(ap);
     len = strlen(err->msg);
     snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", old);
-    error_make_printable(err->msg);
+    text_make_printable(err->msg);
     return -err->code;
 }

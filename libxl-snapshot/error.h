@@ -4,7 +4,7 @@
  * function ends with `return xlsnap_fail(err, XLSNAP_FAILED, "...")`.
  * The first error wins: a filled err is not overwritten (its code is
  * returned).  Messages are one line, lower case, the error first, subjects in
- * single quotes, control characters of foreign text replaced by '?'.
+ * single quotes, made printable (text.h).
  */
 #ifndef XLSNAP_ERROR_H
 #define XLSNAP_ERROR_H

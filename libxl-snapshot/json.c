@@ -15,6 +15,7 @@
 #include <yajl/yajl_gen.h>
 #include <yajl/yajl_tree.h>
 
+#include "text.h"
 #include "util.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -26,38 +27,11 @@ struct json_scan {
     int depth;
 };
 
-/* The length of the valid UTF-8 sequence at `s`, or 0 (RFC 3629, table 3-7
- * of the Unicode standard). */
-static size_t json_utf8_len(const unsigned char *s, size_t len)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t i, n;
-
-    if (s[0] < 0x80)
-        return 1;
-    n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || n > len)
-        return 0;
-    if (s[0] == 0xe0)
-        low = 0xa0; /* overlong */
-    else if (s[0] == 0xed)
-        high = 0x9f; /* surrogates */
-    else if (s[0] == 0xf0)
-        low = 0x90; /* overlong */
-    else if (s[0] == 0xf4)
-        high = 0x8f; /* above U+10FFFF */
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (i = 2; i < n; i++)
-        if (s[i] < 0x80 || s[i] > 0xbf)
-            return 0;
-    return n;
-}
-
 /* Behind the opening quote; steps over the closing one.  Unterminated strings
  * and bad escapes are left to yajl. */
 static const char *json_scan_string(struct json_scan *scan)
 {
+    uint32_t c;
     size_t n;
 
     while (scan->at < scan->len) {
@@ -73,7 +47,8 @@ static const char *json_scan_string(struct json_scan *scan)
             if (scan->at == scan->len)
                 break;
         }
-        n = json_utf8_len(scan->text + scan->at, scan->len - scan->at);
+        n = text_utf8((const char *)scan->text + scan->at, scan->len - scan->at,
+                      &c);
         if (n == 0)
             return "a string is not UTF-8";
         scan->at += n;
@@ -256,9 +231,10 @@ static void json_gen_text(struct json_writer *w, const char *text)
 {
     size_t len = strlen(text), at, n, used = 0;
     cleanup_free char *clean = xcalloc(len + 1, sizeof(REPLACEMENT) - 1);
+    uint32_t c;
 
     for (at = 0; at < len; at += n ? n : 1) {
-        n = json_utf8_len((const unsigned char *)text + at, len - at);
+        n = text_utf8(text + at, len - at, &c);
         memcpy(clean + used, n ? text + at : REPLACEMENT,
                n ? n : sizeof(REPLACEMENT) - 1);
         used += n ? n : sizeof(REPLACEMENT) - 1;

@@ -20,6 +20,7 @@
 #include "file.h"
 #include "run.h"
 #include "start.h"
+#include "text.h"
 #include "util.h"
 
 #define DUMP_DIR "/var/lib/xen/dump"
@@ -48,12 +49,14 @@ enum sequel {
 
 static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
 {
+    cleanup_free char *text = NULL;
     va_list ap;
 
     va_start(ap, fmt);
-    vdprintf(STDOUT_FILENO, fmt, ap);
+    text = xvasprintf(fmt, ap);
     va_end(ap);
-    dprintf(STDOUT_FILENO, "\n");
+    text_make_printable(text);
+    dprintf(STDOUT_FILENO, "%s\n", text);
 }
 
 static int monitor_open_log(struct monitor *m)

@@ -7,6 +7,7 @@
 
 #include <poll.h>
 
+#include "text.h"
 #include "util.h"
 
 struct log {
@@ -72,15 +73,19 @@ static void log_vmessage(struct xentoollog_logger *logger,
                          const char *context, const char *format, va_list al)
 {
     struct log *log = (struct log *)logger;
+    cleanup_free char *text = NULL;
 
     if (!log_shows(log->cli, level) || !log_ready(100))
         return;
+    /* It may be what QEMU or a script has said. */
+    text = xvasprintf(format, al);
+    text_make_printable(text);
     log_clear_line(log);
     log_time(log);
     if (context)
         fprintf(stderr, "%s: ", context);
     fprintf(stderr, "%s: ", xtl_level_to_string(level));
-    vfprintf(stderr, format, al);
+    fputs(text, stderr);
     if (errnoval >= 0)
         fprintf(stderr, ": %s", strerror(errnoval));
     fputc('\n', stderr);
