@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "op.h"
+#include "process.h"
 #include "util.h"
 
 #define FLUSH_INTERVAL_S 1
@@ -17,12 +18,12 @@ flusher_process(const struct op *op, pid_t tool)
 {
     int *fds = xcalloc(op->n_disks, sizeof(*fds));
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != tool)
-        _exit(0);
     closefrom(3);
     for (size_t i = 0; i < op->n_disks; i++)
         fds[i] = open(op->disks[i].path, O_RDONLY | O_CLOEXEC);
+    if (process_drop_privileges() || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
+        getppid() != tool)
+        _exit(1);
     for (;;) {
         for (size_t i = 0; i < op->n_disks; i++)
             if (fds[i] >= 0)

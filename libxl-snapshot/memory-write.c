@@ -5,8 +5,9 @@
  * so that after the last page the guest need not wait for our part.
  *
  * The process is a fork without exec.  It touches nothing of libxl's, keeps no
- * descriptor but its three, ignores the signals a terminal sends (it ends when
- * its input does) and reports by one struct through a pipe.
+ * descriptor but its three, drops root's privileges, ignores the signals a
+ * terminal sends (it ends when its input does) and reports by one struct through
+ * a pipe.
  */
 #include "memory.h"
 
@@ -18,6 +19,7 @@
 
 #include "file.h"
 #include "memory-format.h"
+#include "process.h"
 #include "util.h"
 
 #define WRITER_BUFFER (1 << 20)
@@ -131,7 +133,7 @@ writer_process(int in, int out, int result)
         signal(ignored[i], SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
     writer_keep_fds(&in, &out, &result);
-    res.errnum = writer_copy(in, out, &res);
+    res.errnum = process_drop_privileges() ? errno : writer_copy(in, out, &res);
     if (file_write_all(result, &res, sizeof(res)))
         _exit(1);
     _exit(0);

@@ -3,7 +3,10 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <grp.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "file.h"
 #include "util.h"
@@ -11,15 +14,21 @@
 /* More than a process can have been given: six MiB (fs/exec.c of Linux,
  * bprm_stack_limits). */
 #define ARGUMENTS_MAX (8 << 20)
+/* Ids that nobody gives to users; a pid fits in what comes after it (systemd, Users,
+ * Groups, UIDs and GIDs on systemd Systems: unused up to 2147352575). */
+#define NOBODYS_ID 0x70000000
 
 pid_t process_find(bool (*is)(const char *pid, void *arg), void *arg)
 {
     DIR *proc = opendir("/proc");
     struct dirent *e;
+    struct stat st;
     pid_t pid = 0;
 
     while (proc && !pid && (e = readdir(proc)))
-        if (isdigit((unsigned char)e->d_name[0]) && is(e->d_name, arg))
+        if (isdigit((unsigned char)e->d_name[0]) &&
+            !fstatat(dirfd(proc), e->d_name, &st, 0) &&
+            st.st_uid == geteuid() && is(e->d_name, arg))
             pid = (pid_t)strtol(e->d_name, NULL, 10);
     if (proc)
         closedir(proc);
@@ -94,4 +103,16 @@ bool process_is_killed(const char *pid)
     if (f)
         fclose(f);
     return pending & 1ULL << (SIGKILL - 1);
+}
+
+int process_drop_privileges(void)
+{
+    unsigned id = NOBODYS_ID + (unsigned)getpid();
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return -1;
+    if (!geteuid() &&
+        (setgroups(0, NULL) || setresgid(id, id, id) || setresuid(id, id, id)))
+        return -1;
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }

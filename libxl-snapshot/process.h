@@ -9,7 +9,8 @@
 #include <sys/types.h>
 #include <time.h>
 
-/* The first process that `is`, in no order; 0: none is. */
+/* The first process that `is`, in no order; 0: none is.  Only of those of our own user,
+ * root: anybody can give a process of his any arguments. */
 pid_t process_find(bool (*is)(const char *pid, void *arg), void *arg);
 
 /*
@@ -31,6 +32,13 @@ bool process_read(const char *pid, struct process *process);
 /* With the pid it names a process for good; 0: it has ended. */
 unsigned long long process_start(const char *pid);
 time_t process_started(const char *pid); /* the second of the wall clock */
+/*
+ * For a child that needs nothing but the descriptors it has: it becomes a user that no
+ * process but it has, without groups or capabilities, leaves no core, and no program
+ * that it ran would have more.  The signal it gets when its parent ends is forgotten
+ * (prctl(2), PR_SET_PDEATHSIG).  -1: errno.  Who is not root stays who it is.
+ */
+int process_drop_privileges(void);
 /* SIGKILL is on its way, but the kernel does not let go of it. */
 bool process_is_killed(const char *pid);
 

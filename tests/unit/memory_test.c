@@ -392,18 +392,26 @@ static void a_killed_writer_is_told(void **state)
     assert_stopped(w, 0, "the writer of memory image 'image' died");
 }
 
-/* Does /proc/PID/status say that all of these are ignored? */
-static bool ignores(pid_t pid, const int *signals, size_t n)
+/* What /proc/PID/status says of it, a number in that base. */
+static unsigned long long status_of(pid_t pid, const char *field, int base)
 {
     cleanup_free char *path = xasprintf("/proc/%d/status", (int)pid);
     FILE *f = fopen(path, "r");
-    unsigned long long mask = 0;
+    unsigned long long value = -1;
     char line[256];
 
     assert_non_null(f);
     while (fgets(line, sizeof(line), f))
-        sscanf(line, "SigIgn: %llx", &mask);
+        if (!strncmp(line, field, strlen(field)) && line[strlen(field)] == ':')
+            value = strtoull(line + strlen(field) + 1, NULL, base);
     fclose(f);
+    return value;
+}
+
+static bool ignores(pid_t pid, const int *signals, size_t n)
+{
+    unsigned long long mask = status_of(pid, "SigIgn", 16);
+
     for (size_t i = 0; i < n; i++)
         if (!(mask >> (signals[i] - 1) & 1))
             return false;
@@ -517,6 +525,29 @@ static void the_writer_keeps_no_other_descriptor(void **state)
     finish(w, &written);
 }
 
+/* What it reads is a guest's. */
+static void the_writer_has_no_privileges(void **state)
+{
+    struct memory_written written;
+    struct memory_writer *w = start(CONFIG);
+    int64_t deadline = now_ms() + 20000;
+
+    if (geteuid())
+        skip();
+    while (!status_of(forked, "Uid", 10) && now_ms() < deadline)
+        usleep(1000);
+    assert_int_equal(status_of(forked, "Uid", 10), 0x70000000 + forked);
+    assert_int_equal(status_of(forked, "Gid", 10), 0x70000000 + forked);
+    assert_int_equal(status_of(forked, "Groups", 10), 0); /* an empty list */
+    assert_int_equal(status_of(forked, "CapPrm", 16), 0);
+    assert_int_equal(status_of(forked, "CapEff", 16), 0);
+    assert_int_equal(status_of(forked, "NoNewPrivs", 10), 1);
+    assert_int_equal(feed(w, "stream", 6), 0);
+    finish(w, &written);
+    assert_int_equal(written.bytes,
+                     sizeof(struct xl_save_header) + 4 + sizeof(CONFIG) + 6);
+}
+
 /* libxl's helper has the pipe, too, and may outlive our end of it. */
 static void the_stream_ends_with_its_last_holder(void **state)
 {
@@ -576,6 +607,7 @@ int main(void)
         TEST(a_writer_not_started_leaves_no_process),
         TEST(no_writer_can_be_freed),
         TEST(the_writer_keeps_no_other_descriptor),
+        TEST(the_writer_has_no_privileges),
         TEST(the_stream_ends_with_its_last_holder),
     };
 
