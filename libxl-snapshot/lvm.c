@@ -10,6 +10,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include "dm.h"
@@ -89,7 +90,14 @@ bool lvm_split_path(const char *path, char **vg_r, char **lv_r)
         return false;
     *vg_r = xasprintf("%.*s", (int)(slash - vg), vg);
     *lv_r = xstrdup(slash + 1);
-    return true;
+    /* They become arguments of LVM's programs. */
+    if (**vg_r != '-' && **lv_r != '-' && name_chars_ok(*vg_r) &&
+        name_chars_ok(*lv_r))
+        return true;
+    free(*vg_r);
+    free(*lv_r);
+    *vg_r = *lv_r = NULL;
+    return false;
 }
 
 /* A part of such a name: "my--vg" is "my-vg". */
@@ -285,6 +293,16 @@ static bool lvm_note_command(const char *pid, void *arg)
     return !command->killed;
 }
 
+/* Not another process that has got its number meanwhile. */
+static void lvm_kill_command(const struct lvm_command *command)
+{
+    cleanup_free char *pid = xasprintf("%d", (int)command->pid);
+    cleanup_close int fd = (int)syscall(SYS_pidfd_open, command->pid, 0);
+
+    if (fd >= 0 && lvm_is_command(pid, command))
+        syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+}
+
 void lvm_wait_commands(const char *vg_lv, const char *tag, int timeout_ms,
                        bool insist)
 {
@@ -297,7 +315,7 @@ void lvm_wait_commands(const char *vg_lv, const char *tag, int timeout_ms,
         if (!command.pid || now_ms() >= end)
             return;
         if (now_ms() >= deadline)
-            kill(command.pid, SIGKILL);
+            lvm_kill_command(&command);
         if (command.killed && !insist && end > now_ms() + KILLED_WAIT_MS)
             end = now_ms() + KILLED_WAIT_MS;
         usleep(50000);

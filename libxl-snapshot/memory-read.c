@@ -14,10 +14,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "json.h"
 #include "memory-format.h"
 #include "util.h"
 
-#define CONFIG_MAX (16 << 20)
+#define CONFIG_MAX (1 << 20) /* of a domain with 16 disks and NICs: 20 KiB */
 #define DIGEST_BUFFER (1 << 20)
 
 struct walk {
@@ -75,6 +76,20 @@ static int walk_skip(struct walk *w, uint64_t len, struct xlsnap_error *err)
     return 0;
 }
 
+/* libxl's parser has no limits, and takes the square of the depth. */
+static int walk_check_config(const struct walk *w, size_t len,
+                             struct xlsnap_error *err)
+{
+    struct xlsnap_error wrong = { 0 };
+    struct json *json;
+
+    if (json_parse(w->image->config_json, len, "the domain's configuration",
+                   &json, &wrong))
+        return walk_bad(w, err, wrong.msg);
+    json_free(json);
+    return 0;
+}
+
 static int walk_config(struct walk *w, uint32_t optional_len,
                        struct xlsnap_error *err)
 {
@@ -97,7 +112,7 @@ static int walk_config(struct walk *w, uint32_t optional_len,
         w->image->config_json + len - 1)
         return walk_bad(w, err, "a configuration that does not end in a NUL");
     w->pos = end;
-    return 0;
+    return walk_check_config(w, len - 1, err);
 }
 
 static int walk_header(struct walk *w, struct xlsnap_error *err)

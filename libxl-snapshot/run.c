@@ -124,8 +124,9 @@ static void run_free_strings(char **strings)
 }
 
 /*
- * The files to try for argv[0], in order; an empty PATH element is skipped.  cron's
- * PATH lacks the directories of what root alone runs: they come last.
+ * The files to try for argv[0], in order; of PATH only what is absolute, for the
+ * current directory may be anybody's.  cron's PATH lacks the directories of what root
+ * alone runs: they come last.
  */
 static char **run_candidates(const char *program)
 {
@@ -140,7 +141,7 @@ static char **run_candidates(const char *program)
     }
     for (dir = path; *dir; dir = *end ? end + 1 : end) {
         end = strchrnul(dir, ':');
-        if (end == dir)
+        if (*dir != '/')
             continue;
         list = xrealloc(list, n + 2, sizeof(*list));
         list[n++] = xasprintf("%.*s/%s", (int)(end - dir), dir, program);

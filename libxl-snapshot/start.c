@@ -2,6 +2,7 @@
 #include "start.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "util.h"
 
@@ -102,14 +103,25 @@ int start_lock(struct xlsnap *xs, struct start *start, bool cancels,
 {
     const char *file =
         start->conf.lockfile ? start->conf.lockfile : XL_LOCK_FILE;
+    struct stat st;
     int rc;
 
     if (!start->autoballoon || start->lock >= 0)
         return 0;
-    start->lock = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0200);
+    /* Its directory may be everybody's. */
+    start->lock = open(file,
+                       O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
+                           O_NONBLOCK | O_NOCTTY,
+                       0200);
     if (start->lock < 0)
         return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
                                  "cannot open xl's lock file '%s'", file);
+    if (fstat(start->lock, &st) || !S_ISREG(st.st_mode) ||
+        st.st_uid != geteuid()) {
+        start_unlock(start);
+        return xlsnap_fail(err, XLSNAP_REFUSED,
+                           "xl's lock file '%s' is not a file of ours", file);
+    }
     rc = start_wait_lock(xs, start, file, cancels, err);
     if (rc)
         start_unlock(start);
