@@ -83,16 +83,6 @@ int copy_check_space(const struct disk_group *group, size_t i, uint64_t besides,
                        copy_mib(have));
 }
 
-int copy_make_empty(const char *path, struct xlsnap_error *err)
-{
-    int fd =
-        open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot make '%s'", path);
-    return fd;
-}
-
 bool copy_go_on(void *user, uint64_t done, uint64_t total)
 {
     struct copy_progress *p = user;

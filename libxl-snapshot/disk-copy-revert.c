@@ -167,11 +167,11 @@ static int revert_make(struct op *op, const struct disk *disk, const char *tmp,
 {
     const char *like = access(disk->path, F_OK) ? disk->target : disk->path;
     int rc = file_unlink(tmp, err); /* of a try that was cut off */
-    cleanup_close int to = rc ? -1 : copy_make_empty(tmp, err);
+    cleanup_close int to = rc ? -1 : file_make_empty(tmp, err);
 
     if (to < 0)
         return -err->code;
-    rc = file_copy_attributes(like, tmp, err);
+    rc = file_copy_attributes(like, to, tmp, err);
     return rc ? rc : revert_fill(op, disk, to, tmp, err);
 }
 

@@ -286,15 +286,11 @@ static int prepare_file(struct op *op, struct disk *disk,
                         struct xlsnap_error *err)
 {
     cleanup_free char *tmp = copy_waiting(op, disk);
-    cleanup_close int fd = copy_make_empty(tmp, err);
-    struct stat st;
+    cleanup_close int fd = file_make_empty(tmp, err);
 
-    if (fd < 0)
+    if (fd < 0 || file_fd_id(fd, &disk->made, err))
         return -err->code;
-    if (fstat(fd, &st))
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "'%s'", tmp);
-    disk->made = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino };
-    return file_copy_attributes(disk->path, tmp, err);
+    return file_copy_attributes(disk->path, fd, tmp, err);
 }
 
 /* Else the guest would wait for it. */

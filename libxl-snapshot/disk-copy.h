@@ -34,8 +34,6 @@ int copy_check_space(const struct disk_group *group, size_t i, uint64_t besides,
                      struct xlsnap_error *err);
 uint64_t copy_free_in(const char *dir);      /* bytes */
 unsigned long long copy_mib(uint64_t bytes); /* rounded up, for messages */
-/* A new empty file, nobody else's, open for writing.  -1 and err. */
-int copy_make_empty(const char *path, struct xlsnap_error *err);
 
 /* For struct copy: ->go_on, with a struct copy_progress as its ->user. */
 struct copy_progress {

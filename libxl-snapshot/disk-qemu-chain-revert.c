@@ -101,6 +101,7 @@ int chain_revert(struct op *op, struct disk *disk, struct xlsnap_error *err)
                                     ? xstrdup(disk->target)
                                     : realpath(disk->source, NULL);
     const char *like = frozen;
+    struct file_id made;
     int rc = chain_prove(op, disk, err);
 
     if (!rc && !frozen)
@@ -114,7 +115,7 @@ int chain_revert(struct op *op, struct disk *disk, struct xlsnap_error *err)
     if (!rc)
         rc = file_unlink(tmp, err);
     if (!rc)
-        rc = chain_make_overlay(disk, tmp, frozen, like, err);
+        rc = chain_make_overlay(disk, tmp, frozen, like, &made, err);
     if (!rc && rename(tmp, disk->path))
         rc = xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                "cannot rename '%s' to '%s'", tmp, disk->path);

@@ -266,26 +266,30 @@ static char *backing_name(const struct disk *disk, const char *base)
     return xasprintf("%s%s", strchr(name, ':') ? "./" : "", name);
 }
 
-/* An empty overlay at `file`, durable, its owner and mode as `like`'s. */
 int chain_make_overlay(const struct disk *disk, const char *file,
                        const char *base, const char *like,
-                       struct xlsnap_error *err)
+                       struct file_id *made_r, struct xlsnap_error *err)
 {
     cleanup_free char *size_text = xasprintf("%" PRIu64, disk->virtual_size);
     cleanup_free char *backing = backing_name(disk, base);
+    cleanup_close int fd = file_make_empty(file, err);
+    cleanup_free char *open_file =
+        xasprintf("/proc/%ld/fd/%d", (long)getpid(), fd);
     const char *argv[] = {
         "qemu-img", "create",  "-q", "-u",
         "-f",       "qcow2",   "-F", qemu_format(disk->format),
         "-b",       backing,   "-o", OVERLAY_OPTIONS,
-        file,       size_text, NULL
+        open_file,  size_text, NULL
     };
-    int rc = run_ok(argv, RUN_TIMEOUT_MS, err);
 
-    if (!rc)
-        rc = file_copy_attributes(like, file, err);
-    if (!rc)
-        rc = qemu_img_sync(file, err);
-    return rc ? rc : file_fsync_dir_of(file, err);
+    if (fd < 0 || run_ok(argv, RUN_TIMEOUT_MS, err) ||
+        file_copy_attributes(like, fd, file, err) ||
+        file_fd_id(fd, made_r, err))
+        return -err->code;
+    if (fsync(fd))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot write '%s' to disk", file);
+    return file_fsync_dir_of(file, err);
 }
 
 /* ---- create ---- */
@@ -306,13 +310,8 @@ static int external_link(struct disk *disk, struct xlsnap_error *err)
 }
 
 /* The record must know the overlay before it gets a name that others know. */
-static int chain_note_made(struct op *op, struct disk *disk, const char *file,
-                           struct xlsnap_error *err)
+static int chain_note_made(struct op *op, struct xlsnap_error *err)
 {
-    int rc = file_id(file, &disk->made, err);
-
-    if (rc)
-        return rc;
     pending_update_disks(&op->pending, op);
     return pending_write(op->xs, &op->pending, err);
 }
@@ -326,9 +325,9 @@ static int chain_prepare(struct op *op, struct disk *disk,
 
     if (!rc)
         rc = chain_make_overlay(disk, tmp, external ? disk->target : disk->path,
-                                disk->path, err);
+                                disk->path, &disk->made, err);
     if (!rc)
-        rc = chain_note_made(op, disk, tmp, err);
+        rc = chain_note_made(op, err);
     if (!rc && !external)
         rc = file_rename_new(tmp, disk->target, err);
     return rc;

@@ -24,12 +24,12 @@ bool chain_switched(const struct op *op, const struct disk *disk);
 int chain_check_place(const struct disk *disk, const char *active,
                       struct xlsnap_error *err);
 /*
- * Makes an empty overlay on `base` at `file`, durable, with owner, mode and
- * attributes of the file `like`.
+ * Makes an empty overlay on `base` at `file`, which is new, durable, with owner, mode
+ * and attributes of the file `like`.
  */
 int chain_make_overlay(const struct disk *disk, const char *file,
                        const char *base, const char *like,
-                       struct xlsnap_error *err);
+                       struct file_id *made_r, struct xlsnap_error *err);
 
 /* ---- disk-qemu-chain-undo.c ---- */
 

@@ -94,11 +94,14 @@ int vhd_rename(const char *from, const char *to, struct xlsnap_error *err)
 int vhd_settle_child(const char *child, const char *like,
                      struct xlsnap_error *err)
 {
-    int rc = file_copy_attributes(like, child, err);
+    cleanup_close int fd = file_open_made(child, err);
 
-    if (!rc)
-        rc = vhd_sync(child, err);
-    return rc ? rc : file_fsync_dir_of(child, err);
+    if (fd < 0 || file_copy_attributes(like, fd, child, err))
+        return -err->code;
+    if (fsync(fd))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot write '%s' to disk", child);
+    return file_fsync_dir_of(child, err);
 }
 
 /* ---- checks ---- */

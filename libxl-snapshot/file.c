@@ -303,7 +303,13 @@ static int file_drop_acl(int from, int to)
     return -1;
 }
 
-/* Every extended attribute, SELinux's context and the ACL among them. */
+/* Not what gives a program powers, or is true of that very file only. */
+static bool file_xattr_goes_along(const char *name)
+{
+    return !strcmp(name, "security.selinux") || !strcmp(name, ACL_XATTR) ||
+           !strncmp(name, "user.", 5);
+}
+
 static int file_copy_xattrs(int from, int to)
 {
     char names[65536], value[65536];
@@ -312,6 +318,8 @@ static int file_copy_xattrs(int from, int to)
     if (len < 0)
         return errno == ENOTSUP ? 0 : -1;
     for (char *name = names; name < names + len; name += strlen(name) + 1) {
+        if (!file_xattr_goes_along(name))
+            continue;
         n = fgetxattr(from, name, value, sizeof(value));
         if (n < 0 || (fsetxattr(to, name, value, n, 0) && errno != ENOTSUP))
             return -1;
@@ -319,25 +327,66 @@ static int file_copy_xattrs(int from, int to)
     return 0;
 }
 
-int file_copy_attributes(const char *from, const char *to,
+int file_copy_attributes(const char *from, int to, const char *to_name,
                          struct xlsnap_error *err)
 {
     cleanup_close int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    cleanup_close int out = open(to, O_RDONLY | O_CLOEXEC);
     struct stat st;
 
     if (in < 0 || fstat(in, &st))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot examine '%s'", from);
     /* A device's mode says nothing of a file's, but its owner does. */
-    if (out < 0 || fchown(out, st.st_uid, st.st_gid) ||
+    if (fchown(to, st.st_uid, st.st_gid) ||
         (S_ISREG(st.st_mode) &&
-         (file_drop_acl(in, out) || fchmod(out, st.st_mode & 07777) ||
-          file_copy_xattrs(in, out))) ||
-        (!S_ISREG(st.st_mode) && fchmod(out, 0600)))
+         (file_drop_acl(in, to) || fchmod(to, st.st_mode & 0666) ||
+          file_copy_xattrs(in, to))) ||
+        (!S_ISREG(st.st_mode) && fchmod(to, 0600)))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot give '%s' owner and mode of '%s'", to,
-                                 from);
+                                 "cannot give '%s' owner and mode of '%s'",
+                                 to_name, from);
+    return 0;
+}
+
+int file_make_empty(const char *path, struct xlsnap_error *err)
+{
+    int fd =
+        open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot make '%s'", path);
+    return fd;
+}
+
+int file_open_made(const char *path, struct xlsnap_error *err)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st)) {
+        xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot open '%s'", path);
+    } else if (!S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+               st.st_uid != geteuid()) {
+        xlsnap_fail(err, XLSNAP_FAILED,
+                    "'%s' is not the file that was made: somebody has put "
+                    "another one in its place",
+                    path);
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+int file_fd_id(int fd, struct file_id *id_r, struct xlsnap_error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
+                                 "cannot examine a file just made");
+    *id_r = file_id_of(&st);
     return 0;
 }
 

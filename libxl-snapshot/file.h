@@ -21,6 +21,7 @@ struct file_id {
 struct file_id file_id_of(const struct stat *st);
 /* Follows symlinks.  -XLSNAP_FAILED with errnum if it cannot be stat'ed. */
 int file_id(const char *path, struct file_id *id_r, struct xlsnap_error *err);
+int file_fd_id(int fd, struct file_id *id_r, struct xlsnap_error *err);
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 
 /* When, or how often, a file or a block device was last written to. */
@@ -67,11 +68,22 @@ int file_write_durable(const char *path, const void *data, size_t len,
                        bool replace, struct xlsnap_error *err);
 
 /*
- * Gives `to` the owner, mode and extended attributes (SELinux context, ACL) of
- * `from`.  An attribute that the file system of `to` does not know is passed
- * over.
+ * A new empty file, 0600, nobody else's, open for writing.  -1 and err.  What another
+ * program is to write into it gets it as /proc/PID/fd/FD: the name may be somebody
+ * else's by then, who watches the directory.
  */
-int file_copy_attributes(const char *from, const char *to,
+int file_make_empty(const char *path, struct xlsnap_error *err);
+/*
+ * Opens, for reading, a file that a program has just made for us under this name: a
+ * regular one, ours, without other names.  -1 and err.
+ */
+int file_open_made(const char *path, struct xlsnap_error *err);
+/*
+ * Gives the file `to`, for messages `to_name`, the owner, the permissions (no setuid,
+ * setgid or executable bit), the ACL, SELinux's context and the user's attributes of
+ * `from`.  An attribute that the file system of `to` does not know is passed over.
+ */
+int file_copy_attributes(const char *from, int to, const char *to_name,
                          struct xlsnap_error *err);
 
 /* As rename(2), errno too, but replaces nothing (EEXIST). */
@@ -91,6 +103,13 @@ bool file_same_dir(const char *a, const char *b);
  */
 bool file_same_mount(const char *a, const char *b);
 
+/*
+ * -XLSNAP_REFUSED if anybody but root (or who we are) could make this name lead
+ * somewhere else, or change what is there: each directory on the way, symbolic links
+ * followed, and what is at its end must be root's and nobody else's to write to; a
+ * directory may also be sticky.  What does not exist yet is fine.
+ */
+int file_check_trusted(const char *path, struct xlsnap_error *err);
 /*
  * Makes directory `path` with its missing parents, 0700 each and fsynced.
  * *made_r (may be NULL) is then the topmost directory that was made, to be

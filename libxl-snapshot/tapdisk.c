@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <limits.h>
 
 #include "file.h"
@@ -424,11 +425,15 @@ int vhd_snapshot(const char *child, const char *parent,
     const char *argv[] = { "vhd-util", "snapshot", "-n", child,
                            "-p",       parent,     "-e", NULL };
     struct stat st;
+    mode_t mask;
     int rc;
 
     if (!lstat(child, &st) || errno != ENOENT)
         return xlsnap_fail(err, XLSNAP_FAILED, "'%s' exists already", child);
+    /* Nobody is to open it before it has its owner. */
+    mask = umask(077);
     rc = tool_run(argv, RUN_TIMEOUT_MS, NULL, err);
+    umask(mask);
     return rc ? rc : vhd_check_parent(child, parent, err);
 }
 

@@ -70,17 +70,20 @@ static int teardown(void **state)
 static void copy(void)
 {
     struct xlsnap_error err = { 0 };
+    cleanup_close int to = open("to", O_WRONLY);
 
-    if (file_copy_attributes("from", "to", &err))
+    assert_true(to >= 0);
+    if (file_copy_attributes("from", to, "to", &err))
         fail_msg("%s", err.msg);
 }
 
-static void assert_not_copied(const char *from, const char *to, int errnum,
-                              const char *message)
+static void assert_not_copied(const char *from, int errnum, const char *message)
 {
     struct xlsnap_error err = { 0 };
+    cleanup_close int to = open("to", O_WRONLY);
 
-    assert_int_equal(file_copy_attributes(from, to, &err), -XLSNAP_FAILED);
+    assert_int_equal(file_copy_attributes(from, to, "to", &err),
+                     -XLSNAP_FAILED);
     assert_int_equal(err.errnum, errnum);
     assert_string_equal(err.msg, message);
 }
@@ -123,13 +126,20 @@ static void owner_and_mode_are_copied(void **state)
     assert_int_equal(st.st_mode, S_IFREG | 0640);
 }
 
-/* A change of the owner takes these bits away: it must come first. */
-static void special_bits_are_copied(void **state)
+/* Somebody may have put a program there, to be copied with what root gives it. */
+static void nothing_of_a_program_is_copied(void **state)
 {
-    assert_int_equal(chown("from", UID, GID), 0);
-    assert_int_equal(chmod("from", 06710), 0);
+    /* linux/capability.h, VFS_CAP_REVISION_2: all of them, permitted. */
+    const uint32_t capabilities[] = { 0x02000001, -1, 0, -1, 0 };
+
+    assert_int_equal(chmod("from", 06711), 0);
+    assert_int_equal(setxattr("from", "security.capability", capabilities,
+                              sizeof(capabilities), 0),
+                     0);
     copy();
-    assert_int_equal(stat_of("to").st_mode, S_IFREG | 06710);
+    assert_int_equal(stat_of("to").st_mode, S_IFREG | 0600);
+    assert_int_equal(getxattr("to", "security.capability", NULL, 0), -1);
+    assert_int_equal(errno, ENODATA);
 }
 
 static void the_umask_takes_nothing(void **state)
@@ -256,7 +266,7 @@ static void an_attribute_that_cannot_be_set_is_told(void **state)
     set("from", "user.one", "1");
     failing = "user.one";
     failing_errno = ENOSPC;
-    assert_not_copied("from", "to", ENOSPC,
+    assert_not_copied("from", ENOSPC,
                       "cannot give 'to' owner and mode of 'from': No space "
                       "left on device");
 }
@@ -265,13 +275,59 @@ static void an_attribute_that_cannot_be_set_is_told(void **state)
 
 static void a_missing_file_is_told(void **state)
 {
-    assert_not_copied("gone", "to", ENOENT,
+    assert_not_copied("gone", ENOENT,
                       "cannot examine 'gone': No such file or directory");
     assert_int_equal(stat_of("to").st_mode, S_IFREG | 0604);
-    assert_not_copied("from", "gone", ENOENT,
-                      "cannot give 'gone' owner and mode of 'from': No such "
-                      "file or directory");
-    assert_int_equal(access("gone", F_OK), -1);
+}
+
+/* ---- files that others could have put there ---- */
+
+static void a_new_file_is_nobody_elses(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    mode_t old = umask(0);
+    cleanup_close int fd = file_make_empty("new", &err);
+
+    umask(old);
+    assert_true(fd >= 0);
+    assert_int_equal(stat_of("new").st_mode, S_IFREG | 0600);
+}
+
+static void nothing_is_made_through_a_link(void **state)
+{
+    struct xlsnap_error err = { 0 };
+
+    assert_int_equal(symlink("elsewhere", "link"), 0);
+    assert_int_equal(file_make_empty("link", &err), -1);
+    assert_string_equal(err.msg, "cannot make 'link': File exists");
+    assert_int_equal(access("elsewhere", F_OK), -1);
+}
+
+static void assert_not_taken(const char *file, const char *message)
+{
+    struct xlsnap_error err = { 0 };
+
+    alarm(20);
+    assert_int_equal(file_open_made(file, &err), -1);
+    alarm(0);
+    assert_non_null(strstr(err.msg, message));
+}
+
+static void what_was_put_in_the_place_of_a_file_is_not_taken(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    cleanup_close int fd = file_open_made("to", &err);
+
+    assert_true(fd >= 0);
+    assert_int_equal(symlink("to", "link"), 0);
+    assert_not_taken("link", "cannot open 'link': Too many levels of symbolic");
+    assert_int_equal(link("to", "second"), 0);
+    assert_not_taken("to", "somebody has put another one in its place");
+    assert_int_equal(unlink("second"), 0);
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    assert_not_taken("pipe", "somebody has put another one in its place");
+    assert_int_equal(chown("to", UID, GID), 0);
+    assert_not_taken("to", "somebody has put another one in its place");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -280,7 +336,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(owner_and_mode_are_copied),
-        TEST(special_bits_are_copied),
+        TEST(nothing_of_a_program_is_copied),
         TEST(the_umask_takes_nothing),
         TEST(what_is_in_the_file_stays),
         TEST(a_pipe_does_not_keep_us_waiting),
@@ -291,6 +347,9 @@ int main(void)
         TEST(what_the_file_system_does_not_know_is_passed_over),
         TEST(an_attribute_that_cannot_be_set_is_told),
         TEST(a_missing_file_is_told),
+        TEST(a_new_file_is_nobody_elses),
+        TEST(nothing_is_made_through_a_link),
+        TEST(what_was_put_in_the_place_of_a_file_is_not_taken),
     };
 
     return cmocka_run_group_tests_name("file_attributes", tests, NULL, NULL);
