@@ -118,7 +118,7 @@ static int create_check_dir(const char *path, struct xlsnap_error *err)
     if (access(dir, W_OK | X_OK))
         return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
                                  "cannot write to directory '%s'", dir);
-    return 0;
+    return file_check_trusted(path, err);
 }
 
 static int create_check_space(struct op *op, struct xlsnap_error *err)

@@ -124,18 +124,51 @@ int disks_group(struct op *op, struct xlsnap_error *err)
 
 /* ---- all groups ---- */
 
+/* NULL is fine. */
+static int disk_check_place(struct op *op, const struct disk *disk,
+                            const char *path, struct xlsnap_error *err)
+{
+    cleanup_free char *dir = path && *path == '/' ? file_dir_of(path) : NULL;
+    struct xlsnap_error who = { 0 };
+
+    if (!dir || !file_check_trusted(dir, &who))
+        return 0;
+    if (!op->force)
+        return xlsnap_fail(err, who.code, "disk '%s': %s (--force permits it)",
+                           disk->vdev, who.msg);
+    handle_log(op->xs, XTL_WARN, "disk '%s': %s", disk->vdev, who.msg);
+    return 0;
+}
+
+/* QEMU and the tools open and make files by their names. */
+static int disks_check_places(struct op *op, struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < op->n_disks && !rc; i++) {
+        const struct disk *disk = &op->disks[i];
+
+        rc = disk_check_place(op, disk, disk->source, err);
+        if (!rc && disk->path && strcmp(disk->path, disk->source))
+            rc = disk_check_place(op, disk, disk->path, err);
+        if (!rc)
+            rc = disk_check_place(op, disk, disk->target, err);
+    }
+    return rc;
+}
+
 int disks_check(struct op *op, struct xlsnap_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         rc = op->groups[i].driver->check(op, &op->groups[i], err);
-    return rc;
+    return rc ? rc : disks_check_places(op, err);
 }
 
 int disks_prove(struct op *op, struct xlsnap_error *err)
 {
-    int rc = 0;
+    int rc = disks_check_places(op, err);
 
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         rc = op->groups[i].driver->prove(op, &op->groups[i], err);

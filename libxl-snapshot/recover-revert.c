@@ -54,10 +54,11 @@ static int recover_revert_finish(struct op *op, struct xlsnap_error *err)
 static int recover_read_config(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    int rc;
+    int rc = file_check_trusted(p->config_path, err);
 
     xlsnap_snapshot_clear(&op->snap);
-    rc = cfg_read(p->config_path, &op->snap, NULL, err);
+    if (!rc)
+        rc = cfg_read(p->config_path, &op->snap, NULL, err);
     if (!rc && (!op->snap.uuid || strcasecmp(op->snap.uuid, p->uuid) ||
                 !op->snap.name || strcmp(op->snap.name, p->name)))
         rc = xlsnap_fail(err, XLSNAP_REFUSED,

@@ -158,8 +158,11 @@ static void revert_tell_version(struct op *op)
 static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
 {
     libxl_domain_config config;
-    int rc = memory_image_open(op->snap.memory, &op->image, err);
+    /* Its digest proves nothing against who can write to both. */
+    int rc = file_check_trusted(op->snap.memory, err);
 
+    if (!rc)
+        rc = memory_image_open(op->snap.memory, &op->image, err);
     if (!rc)
         rc = memory_image_check_digest(
             &op->image, op->snap.memory,
@@ -447,7 +450,9 @@ static int revert_check_recorded(struct op *op, struct xlsnap_error *err)
     int rc;
 
     xlsnap_snapshot_init(&s);
-    rc = cfg_read(op->config_path, &s, NULL, err);
+    rc = file_check_trusted(op->config_path, err);
+    if (!rc)
+        rc = cfg_read(op->config_path, &s, NULL, err);
     if (!rc && (!s.uuid || strcasecmp(s.uuid, op->snap.uuid) || !s.name ||
                 strcmp(s.name, op->snap.name) || !s.memory_digest ||
                 strcmp(s.memory_digest, op->snap.memory_digest)))
