@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <endian.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "cfg.h"
 #include "op.h"
@@ -84,20 +85,30 @@ static bool backing_name(int fd, char name[BACKING_NAME_MAX + 1])
     return true;
 }
 
-static bool is_on(int dir_fd, const char *dir, const char *file,
-                  const struct disk *disk)
+/*
+ * What looks like a header may be what a guest has written to a raw disk: so a name is
+ * looked up in this directory only, where the disk is, and elsewhere only to make sure.
+ */
+static bool is_on(int dir_fd, const char *file, const struct disk *disk)
 {
     cleanup_close int fd =
-        openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     char name[BACKING_NAME_MAX + 1];
-    cleanup_free char *path = NULL;
     struct xlsnap_error ignored = { 0 };
     struct file_id id;
+    struct stat st;
+    const char *base;
 
     if (fd < 0 || !backing_name(fd, name))
         return false;
-    path = name[0] == '/' ? xstrdup(name) : xasprintf("%s/%s", dir, name);
-    return !file_id(path, &id, &ignored) && file_id_equal(&id, &disk->id);
+    base = strrchr(name, '/');
+    if (fstatat(dir_fd, base ? base + 1 : name, &st, 0))
+        return false;
+    id = file_id_of(&st);
+    if (!file_id_equal(&id, &disk->id))
+        return false;
+    return *name != '/' ||
+           (!file_id(name, &id, &ignored) && file_id_equal(&id, &disk->id));
 }
 
 static char *overlay_beside(const struct disk *disk)
@@ -109,7 +120,7 @@ static char *overlay_beside(const struct disk *disk)
 
     while (stream && !overlay && (e = readdir(stream)))
         if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-            is_on(dirfd(stream), dir, e->d_name, disk))
+            is_on(dirfd(stream), e->d_name, disk))
             overlay = xasprintf("%s/%s", dir, e->d_name);
     if (stream)
         closedir(stream);

@@ -57,7 +57,6 @@ static int prove_format(const struct disk *disk, int fd,
                         struct xlsnap_error *err)
 {
     struct json *root = NULL;
-    const struct json *image;
     int rc;
 
     if (disk->format == LIBXL_DISK_FORMAT_RAW)
@@ -65,9 +64,8 @@ static int prove_format(const struct disk *disk, int fd,
     rc = disk_check_vhd(disk, disk->target, fd, err);
     if (rc)
         return rc;
-    rc = qemu_img_info(disk->target, qemu_format(disk->format), &root, &image,
-                       err);
-    if (!rc && !json_get_int(image, "virtual-size", 0))
+    rc = qemu_img_info(disk->target, qemu_format(disk->format), &root, err);
+    if (!rc && !json_get_int(root, "virtual-size", 0))
         rc = xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is damaged", disk->target);
     json_free(root);
     return rc;

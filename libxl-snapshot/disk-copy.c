@@ -126,6 +126,8 @@ static int check_qemu(struct op *op, const struct disk *disk,
         return -err->code;
     if (qemu_check_opened(op, disk, err))
         return -err->code;
+    if (qemu_check_backing_chain(json_get(entry, "image"), err))
+        return xlsnap_prefix(err, "disk '%s'", disk->vdev);
     backing = json_get_string(json_get(entry, "image"), "backing-filename");
     if (!backing || backing[0] == '/' || strchr(backing, ':') ||
         file_same_dir(disk->source, disk->target))

@@ -15,7 +15,6 @@ static bool active_is_precious(const struct op *op, const struct disk *disk)
 {
     struct xlsnap_error ignored = { 0 };
     struct json *root = NULL;
-    const struct json *image = NULL;
     bool precious = true;
 
     if (!disk->id.ino)
@@ -24,8 +23,8 @@ static bool active_is_precious(const struct op *op, const struct disk *disk)
      * has frozen this overlay. */
     if (!chain_is_external(disk) && op->pending.domid == DOMAIN_NONE)
         return true;
-    if (!qemu_img_info(disk->path, "qcow2", &root, &image, &ignored))
-        precious = json_array_len(json_get(image, "snapshots"));
+    if (!qemu_img_info(disk->path, "qcow2", &root, &ignored))
+        precious = json_array_len(json_get(root, "snapshots"));
     json_free(root);
     return precious;
 }
@@ -34,15 +33,13 @@ static int prove_image(struct disk *disk, const char *frozen,
                        struct xlsnap_error *err)
 {
     struct json *root = NULL;
-    const struct json *image;
-    int rc =
-        qemu_img_info(frozen, qemu_format(disk->format), &root, &image, err);
+    int rc = qemu_img_info(frozen, qemu_format(disk->format), &root, err);
 
     if (!rc) {
         const struct json *data =
-            json_path(image, "format-specific", "data", NULL);
+            json_path(root, "format-specific", "data", NULL);
 
-        disk->virtual_size = json_get_int(image, "virtual-size", 0);
+        disk->virtual_size = json_get_int(root, "virtual-size", 0);
         if (!disk->virtual_size)
             rc = xlsnap_fail(err, XLSNAP_REFUSED, "'%s' is empty", frozen);
         else if (json_get_bool(data, "corrupt", false))

@@ -357,33 +357,37 @@ int chain_commit_live(struct op *op, struct disk *disk,
     return rc;
 }
 
-/* qemu-img writes to whatever the overlay's header calls its base. */
-static int commit_check_base(const struct disk *disk, const char *overlay,
-                             struct xlsnap_error *err)
+/* What the overlay's header calls its base; to be freed, NULL: it is not the disk. */
+static char *commit_find_base(const struct disk *disk, const char *overlay,
+                              struct xlsnap_error *err)
 {
     struct json *root = NULL;
-    const struct json *image;
     const char *base;
-    int rc = qemu_img_info(overlay, "qcow2", &root, &image, err);
+    char *found = NULL;
 
-    if (rc)
-        return rc;
-    base = json_get_string(image, "full-backing-filename");
-    if (!base || !chain_name_is(base, &disk->id))
-        rc = xlsnap_fail(err, XLSNAP_FAILED,
-                         "disk '%s': '%s' is based on '%s', which is not what "
-                         "the disk was",
-                         disk->vdev, overlay, base ? base : "nothing");
+    if (qemu_img_info(overlay, "qcow2", &root, err))
+        return NULL;
+    base = json_get_string(root, "full-backing-filename");
+    if (base && chain_name_is(base, &disk->id))
+        found = xstrdup(base);
+    else
+        xlsnap_fail(err, XLSNAP_FAILED,
+                    "disk '%s': '%s' is based on '%s', which is not what the "
+                    "disk was",
+                    disk->vdev, overlay, base ? base : "nothing");
     json_free(root);
-    return rc;
+    return found;
 }
 
+/* The base is told: the header may be another one by then, of an overlay whose owner
+ * is not root. */
 int chain_commit_offline(const struct disk *disk, const char *overlay,
                          struct xlsnap_error *err)
 {
-    cleanup_free char *image = qemu_img_arg(overlay, "qcow2");
+    cleanup_free char *base = commit_find_base(disk, overlay, err);
+    cleanup_free char *image =
+        base ? qemu_img_arg_on(overlay, base, qemu_format(disk->format)) : NULL;
     const char *argv[] = { "qemu-img", "commit", "-q", "-d", image, NULL };
-    int rc = commit_check_base(disk, overlay, err);
 
-    return rc ? rc : run_ok(argv, COMMIT_IMG_TIMEOUT_MS, err);
+    return base ? run_ok(argv, COMMIT_IMG_TIMEOUT_MS, err) : -err->code;
 }

@@ -126,11 +126,10 @@ static int internal_prove(struct op *op, struct disk *disk,
                           struct xlsnap_error *err)
 {
     struct json *root = NULL;
-    const struct json *image;
-    int rc = qemu_img_info(disk->path, "qcow2", &root, &image, err);
+    int rc = qemu_img_info(disk->path, "qcow2", &root, err);
 
     if (!rc)
-        rc = internal_prove_image(op, disk, image, err);
+        rc = internal_prove_image(op, disk, root, err);
     json_free(root);
     return rc;
 }
@@ -140,11 +139,10 @@ static int internal_keep(struct op *op, struct disk *disk,
                          struct xlsnap_error *err)
 {
     struct json *root = NULL;
-    const struct json *image;
-    int count = 0, rc = qemu_img_info(disk->path, "qcow2", &root, &image, err);
+    int count = 0, rc = qemu_img_info(disk->path, "qcow2", &root, err);
 
     if (!rc)
-        qemu_img_find_id(image, op->pending.discarded, &count);
+        qemu_img_find_id(root, op->pending.discarded, &count);
     json_free(root);
     if (rc || count)
         return rc;
@@ -167,14 +165,13 @@ static int internal_remove_offline(struct op *op, struct disk *disk,
                                    struct xlsnap_error *err)
 {
     struct json *root = NULL;
-    const struct json *image;
     int count = 0, rc;
 
     if (!op->transacted)
         return 0;
-    rc = qemu_img_info(disk->path, "qcow2", &root, &image, err);
+    rc = qemu_img_info(disk->path, "qcow2", &root, err);
     if (!rc)
-        qemu_img_find_id(image, op->snap.name, &count);
+        qemu_img_find_id(root, op->snap.name, &count);
     json_free(root);
     if (rc || !count)
         return rc;

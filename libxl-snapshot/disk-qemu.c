@@ -63,6 +63,8 @@ static int qemu_check_disk(struct op *op, struct disk *disk,
                            disk->vdev, disk->source, qemu_format(disk->format));
     if (qemu_check_opened(op, disk, err))
         return -err->code;
+    if (qemu_check_backing_chain(json_get(entry, "image"), err))
+        return xlsnap_prefix(err, "disk '%s'", disk->vdev);
     disk->node = xstrdup(json_get_string(entry, "node-name"));
     return method_of(disk)->check(op, disk, entry, err);
 }

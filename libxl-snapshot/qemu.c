@@ -16,6 +16,7 @@
 
 /* What changes an image is never cut off in the middle. */
 #define QEMU_IMG_TIMEOUT_MS INT_MAX
+#define CHAIN_MAX 100 /* images below each other */
 #define DRAIN_MS 60000
 
 /* ---- through QEMU ---- */
@@ -339,53 +340,140 @@ const char *qemu_format(libxl_disk_format format)
                : libxl_disk_format_to_string(format);
 }
 
-static char *img_arg(const char *path, const char *format, bool alone)
+static void img_put_file(struct json_writer *w, const char *path)
 {
-    struct json_writer *w = json_writer_new(false);
-    cleanup_free char *text = NULL;
     struct file_id id = { 0 };
     struct xlsnap_error ignored = { 0 };
 
     file_id(path, &id, &ignored);
-    json_open_object(w, NULL);
-    json_put_string(w, "driver", format);
-    if (alone)
-        json_put_string(w, "backing", NULL);
     json_open_object(w, "file");
     json_put_string(w, "driver", id.block ? "host_device" : "file");
     json_put_string(w, "filename", path);
     json_close_object(w);
+}
+
+static char *img_arg_finish(struct json_writer *w)
+{
+    cleanup_free char *text = NULL;
+
     json_close_object(w);
     text = json_writer_finish(w);
     return xasprintf("json:%s", text);
 }
 
+static struct json_writer *img_arg_begin(const char *path, const char *format)
+{
+    struct json_writer *w = json_writer_new(false);
+
+    json_open_object(w, NULL);
+    json_put_string(w, "driver", format);
+    img_put_file(w, path);
+    return w;
+}
+
 char *qemu_img_arg(const char *path, const char *format)
 {
-    return img_arg(path, format, false);
+    return img_arg_finish(img_arg_begin(path, format));
+}
+
+char *qemu_img_arg_on(const char *path, const char *base,
+                      const char *base_format)
+{
+    struct json_writer *w = img_arg_begin(path, "qcow2");
+
+    json_open_object(w, "backing");
+    json_put_string(w, "driver", base_format);
+    img_put_file(w, base);
+    json_close_object(w);
+    return img_arg_finish(w);
 }
 
 /* Without what is below it. */
 static char *qemu_img_arg_alone(const char *path)
 {
-    return img_arg(path, "qcow2", true);
+    struct json_writer *w = img_arg_begin(path, "qcow2");
+
+    json_put_string(w, "backing", NULL);
+    return img_arg_finish(w);
 }
 
-int qemu_img_info(const char *path, const char *format, struct json **root_r,
-                  const struct json **image_r, struct xlsnap_error *err)
+int qemu_check_backing(const struct json *image, struct xlsnap_error *err)
+{
+    const char *backing = json_get_string(image, "backing-filename");
+    const char *name = json_get_string(image, "filename");
+
+    if (!backing || json_get_string(image, "backing-filename-format"))
+        return 0;
+    return xlsnap_fail(err, XLSNAP_REFUSED,
+                       "'%s' does not say which format its backing file '%s' "
+                       "has, so it would be guessed from what a guest may have "
+                       "written there (see 'qemu-img rebase -u -F')",
+                       name ? name : "the image", backing);
+}
+
+int qemu_check_backing_chain(const struct json *image, struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    for (; image && !rc; image = json_get(image, "backing-image"))
+        rc = qemu_check_backing(image, err);
+    return rc;
+}
+
+/* Of this image alone: its backing file is not opened. */
+static int img_info(const char *path, const char *format, struct json **root_r,
+                    struct xlsnap_error *err)
 {
     cleanup_free char *image = qemu_img_arg(path, format);
     cleanup_free char *text = NULL;
-    const char *argv[] = { "qemu-img",        "info", "-U", "--output=json",
-                           "--backing-chain", image,  NULL };
+    const char *argv[] = { "qemu-img",      "info", "-U",
+                           "--output=json", image,  NULL };
     int rc = run_output(argv, RUN_TIMEOUT_MS, &text, err);
 
+    return rc ? rc
+              : json_parse(text, strlen(text), "qemu-img info", root_r, err);
+}
+
+/* What a protocol is for (nbd:...) is left to QEMU. */
+static int img_check_below(const struct json *image, struct xlsnap_error *err)
+{
+    struct json *root = NULL;
+    int rc = 0;
+
+    for (int depth = 0; !rc; depth++) {
+        const char *base = json_get_string(image, "full-backing-filename");
+        const char *format = json_get_string(image, "backing-filename-format");
+        struct json *below = NULL;
+
+        rc = qemu_check_backing(image, err);
+        if (rc || !base || base[strcspn(base, ":/")] == ':')
+            break;
+        if (depth == CHAIN_MAX)
+            rc = xlsnap_fail(err, XLSNAP_REFUSED,
+                             "more than %d images are below each other, down "
+                             "to '%s'",
+                             CHAIN_MAX, base);
+        if (!rc)
+            rc = img_info(base, format, &below, err);
+        json_free(root);
+        image = root = below;
+    }
+    json_free(root);
+    return rc;
+}
+
+int qemu_img_info(const char *path, const char *format, struct json **root_r,
+                  struct xlsnap_error *err)
+{
+    int rc = img_info(path, format, root_r, err);
+
     if (!rc)
-        rc = json_parse(text, strlen(text), "qemu-img info", root_r, err);
-    if (rc)
-        return rc;
-    *image_r = json_array_at(json_path(*root_r, NULL), 0);
-    return 0;
+        rc = img_check_below(*root_r, err);
+    if (rc) {
+        json_free(*root_r);
+        *root_r = NULL;
+    }
+    return rc;
 }
 
 const char *qemu_img_find_id(const struct json *image, const char *tag,

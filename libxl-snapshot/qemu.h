@@ -80,12 +80,23 @@ const char *qemu_format(libxl_disk_format format);
  * guessed, and no character of the path means anything.  To be freed.
  */
 char *qemu_img_arg(const char *path, const char *format);
+/* An overlay, with this as its base whatever its header says. */
+char *qemu_img_arg_on(const char *path, const char *base,
+                      const char *base_format);
 /*
- * `qemu-img info` of the image and its whole backing chain, which must be
- * sound.  *image_r is the image's own part of *root_r, which is to be freed.
+ * QEMU guesses a format that the header does not have, from the first bytes; in a raw
+ * base a guest may have written a header of qcow2 there, with any file of the host as
+ * the next base.  -XLSNAP_REFUSED.  `image` is of QMP's type ImageInfo, or qemu-img's.
+ */
+int qemu_check_backing(const struct json *image, struct xlsnap_error *err);
+int qemu_check_backing_chain(const struct json *image,
+                             struct xlsnap_error *err);
+/*
+ * `qemu-img info` of the image: *root_r, to be freed.  Each image below it must be
+ * sound, too, and its format said.
  */
 int qemu_img_info(const char *path, const char *format, struct json **root_r,
-                  const struct json **image_r, struct xlsnap_error *err);
+                  struct xlsnap_error *err);
 /* In that: the ID of the only snapshot of that tag; *count_r: how many are. */
 const char *qemu_img_find_id(const struct json *image, const char *tag,
                              int *count_r);

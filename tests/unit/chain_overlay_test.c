@@ -181,6 +181,25 @@ static void an_overlay_on_another_base_is_not_committed(void **state)
     assert_files(".", "a.qcow2 other.qcow2 t.qcow2");
 }
 
+/* Its owner may change the header between the look and the commit. */
+static void what_is_committed_goes_to_the_base_that_is_told(void **state)
+{
+    cleanup_free char *overlay = in_dir("t.qcow2"), *base = in_dir("a.qcow2");
+    cleanup_free char *image = qemu_img_arg_on(overlay, base, "qcow2");
+    struct disk *disk;
+
+    make_full_image("a.qcow2");
+    make_full_image("other.qcow2");
+    disk = use_for(XLSNAP_METHOD_OVERLAY, "a.qcow2", "t.qcow2");
+    make_overlay(disk, OVERLAY_SWITCHED);
+    fill("t.qcow2", AFTER);
+    RUN("qemu-img", "rebase", "-q", "-u", "-F", "qcow2", "-b", "other.qcow2",
+        "t.qcow2");
+    RUN("qemu-img", "commit", "-q", "-d", image);
+    assert_filled("a.qcow2", AFTER);
+    assert_filled("other.qcow2", BEFORE);
+}
+
 static void an_overlay_that_cannot_be_read_is_kept(void **state)
 {
     struct disk *disk;
@@ -223,6 +242,7 @@ int main(void)
         TEST(an_overlay_whose_base_runs_since_the_reboot_is_kept),
         TEST(an_overlay_that_was_used_after_its_merge_is_merged_again),
         TEST(an_overlay_on_another_base_is_not_committed),
+        TEST(what_is_committed_goes_to_the_base_that_is_told),
         TEST(an_overlay_that_cannot_be_read_is_kept),
         TEST(an_overlay_that_cannot_be_committed_stays),
     };

@@ -167,7 +167,7 @@ static void a_damaged_header_is_refused(void **state)
 
 static void a_configuration_of_impossible_size_is_refused(void **state)
 {
-    const uint32_t len = (16 << 20) + 1;
+    const uint32_t len = (1 << 20) + 1;
     struct image im;
 
     image_make(&im, 0);
@@ -200,6 +200,24 @@ static void a_configuration_is_one_string(void **state)
     image_make(&im, 0);
     assert_bad(&im, CONFIG_AT + 5, "", 1, message); /* within */
     assert_bad(&im, CONFIG_AT + strlen(CONFIG), "x", 1, message);
+    image_free(&im);
+}
+
+/* libxl would read it, for minutes. */
+static void a_configuration_that_is_deep_is_refused(void **state)
+{
+    char config[20001];
+    struct image im;
+
+    memset(config, '[', 10000);
+    memset(config + 10000, ']', 10000);
+    config[20000] = '\0';
+    image_make_with(&im, config, sizeof(config), 0);
+    put_file("image", im.data, im.len);
+    assert_path_refused("image",
+                        damaged("invalid JSON in the domain's configuration: "
+                                "nested too deeply",
+                                CONFIG_AT));
     image_free(&im);
 }
 
@@ -346,6 +364,7 @@ int main(void)
         TEST(a_configuration_of_impossible_size_is_refused),
         TEST(a_wrong_length_of_the_configuration_is_refused),
         TEST(a_configuration_is_one_string),
+        TEST(a_configuration_that_is_deep_is_refused),
         TEST(a_damaged_libxl_header_is_refused),
         TEST(a_damaged_libxc_header_is_refused),
         TEST(a_damaged_domain_header_is_refused),

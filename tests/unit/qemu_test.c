@@ -360,7 +360,7 @@ static void a_list_of_another_shape_has_no_id(void **state)
 
 /* ---- real images ---- */
 
-static void the_image_is_first_in_its_chain(void **state)
+static void an_image_is_told_with_a_chain_below_it(void **state)
 {
     const struct json *image;
     struct json *root;
@@ -369,7 +369,6 @@ static void the_image_is_first_in_its_chain(void **state)
     RUN("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
         "base.qcow2", "a.qcow2");
     image = image_info("a.qcow2", &root);
-    assert_int_equal(json_array_len(root), 2);
     assert_string_equal(json_get_string(image, "format"), "qcow2");
     assert_string_equal(json_get_string(image, "backing-filename"),
                         "base.qcow2");
@@ -381,13 +380,10 @@ static void assert_info_fails(const char *file, const char *format,
                               const char *message)
 {
     struct xlsnap_error err = { 0 };
-    const struct json *image = NULL;
     struct json *root = NULL;
 
-    assert_int_equal(qemu_img_info(file, format, &root, &image, &err),
-                     -XLSNAP_FAILED);
+    assert_true(qemu_img_info(file, format, &root, &err) < 0);
     assert_null(root);
-    assert_non_null(strstr(err.msg, "'qemu-img' exited with status 1: "));
     if (!strstr(err.msg, message))
         assert_string_equal(err.msg, message);
 }
@@ -407,24 +403,75 @@ static void a_chain_that_is_a_circle_is_told(void **state)
         "b.qcow2", "a.qcow2", "1M");
     RUN("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b",
         "a.qcow2", "b.qcow2", "1M");
-    assert_info_fails("a.qcow2", "qcow2", "infinite loop");
+    assert_info_fails("a.qcow2", "qcow2",
+                      "more than 100 images are below each other");
 }
 
 /* A guest may write the header of an image into a raw one. */
 static void a_format_is_not_guessed(void **state)
 {
-    const struct json *image;
     struct json *root;
     struct xlsnap_error err = { 0 };
 
     make_image("a.qcow2");
-    if (qemu_img_info("a.qcow2", "raw", &root, &image, &err))
+    if (qemu_img_info("a.qcow2", "raw", &root, &err))
         fail_msg("%s", err.msg);
-    assert_string_equal(json_get_string(image, "format"), "raw");
+    assert_string_equal(json_get_string(root, "format"), "raw");
     json_free(root);
     put("b.raw", "x");
     assert_int_equal(truncate("b.raw", IMAGE_SIZE), 0);
     assert_info_fails("b.raw", "qcow2", "Image is not in qcow2 format");
+}
+
+/* As images made before QEMU 6.1 may be: the extension becomes an unknown one. */
+static void forget_backing_format(const char *file)
+{
+    cleanup_close int fd = open(file, O_RDWR | O_CLOEXEC);
+    const unsigned char extension[] = { 0xe2, 0x79, 0x2a, 0xca };
+    unsigned char header[4096];
+    unsigned char *at;
+
+    assert_int_equal(pread(fd, header, sizeof(header), 0), sizeof(header));
+    at = memmem(header, sizeof(header), extension, sizeof(extension));
+    assert_non_null(at);
+    assert_int_equal(pwrite(fd, "abcd", 4, at - header), 4);
+}
+
+/* The base is raw; what the guest has written there names another one. */
+static void a_base_whose_format_is_not_said_is_refused(void **state)
+{
+    struct json *root;
+
+    RUN("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b",
+        "/etc/secret", "base.raw", "1M");
+    RUN("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b",
+        "base.raw", "a.qcow2", "1M");
+    RUN("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b",
+        "a.qcow2", "b.qcow2", "1M");
+    image_info("b.qcow2", &root);
+    json_free(root);
+    forget_backing_format("a.qcow2");
+    assert_info_fails("a.qcow2", "qcow2",
+                      "does not say which format its backing file 'base.raw' "
+                      "has");
+    assert_info_fails("b.qcow2", "qcow2",
+                      "does not say which format its backing file 'base.raw' "
+                      "has");
+}
+
+/* As QEMU gives it. */
+static void the_chain_of_a_running_qemu_is_looked_through(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct json *image =
+        parse("{\"filename\": \"/c\", \"backing-filename\": \"/b\", "
+              "\"backing-filename-format\": \"qcow2\", \"backing-image\": "
+              "{\"filename\": \"/b\", \"backing-filename\": \"/a\"}}");
+
+    assert_int_equal(qemu_check_backing_chain(image, &err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "'/b' does not say which format its "
+                                    "backing file '/a' has"));
+    json_free(image);
 }
 
 static void the_formats_have_their_names_in_qemu(void **state)
@@ -468,10 +515,12 @@ int main(void)
         TEST(a_tag_that_is_there_twice_has_no_id),
         TEST(an_id_is_not_taken_for_a_tag),
         TEST(a_list_of_another_shape_has_no_id),
-        TEST(the_image_is_first_in_its_chain),
+        TEST(an_image_is_told_with_a_chain_below_it),
         TEST(a_chain_with_a_missing_link_is_told),
         TEST(a_chain_that_is_a_circle_is_told),
         TEST(a_format_is_not_guessed),
+        TEST(a_base_whose_format_is_not_said_is_refused),
+        TEST(the_chain_of_a_running_qemu_is_looked_through),
         TEST(the_formats_have_their_names_in_qemu),
         TEST(an_image_that_is_not_there_is_told),
     };

@@ -183,11 +183,10 @@ static inline const struct json *image_info(const char *file,
                                             struct json **root_r)
 {
     struct xlsnap_error err = { 0 };
-    const struct json *image = NULL;
 
-    if (qemu_img_info(file, "qcow2", root_r, &image, &err))
+    if (qemu_img_info(file, "qcow2", root_r, &err))
         fail_msg("%s", err.msg);
-    return image;
+    return *root_r;
 }
 
 /* How many snapshots of that tag has the image? */

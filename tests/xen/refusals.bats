@@ -131,6 +131,43 @@ damaged()
     assert_refused "can be written by others"
 }
 
+@test "names that others could change are refused" {
+    local way=$BATS_TEST_TMPDIR/way
+
+    mkdir -p "$way/in"
+    chown 4711 "$way"
+    snap create "$guest" name=new "path=$way/in/snap"
+    assert_refused "'$way' belongs to user 4711, who could put something else in its place"
+    [ -z "$(ls "$way/in")" ]
+    chmod 770 "$disk_dir"
+    snap create "$guest" name=new
+    chmod 755 "$disk_dir"
+    assert_refused "disk 'xvda': '$disk_dir' can be written to by others (mode 0770) (--force permits it)"
+    chmod 770 "$disk_dir"
+    snap create -f -n "$guest" name=new
+    chmod 755 "$disk_dir"
+    assert_status 0
+    assert_told "disk 'xvda': '$disk_dir' can be written to by others"
+    assert_untouched
+}
+
+@test "revert to what others could have written is refused" {
+    local copy=$BATS_TEST_TMPDIR/s
+
+    damaged true
+    chmod 666 "$copy/memory.save"
+    snap revert "$copy/snapshot.cfg"
+    assert_refused "'$copy/memory.save' can be written to by others (mode 0666)"
+    chmod 600 "$copy/memory.save"
+    chown 4711 "$copy/snapshot.cfg"
+    snap revert -f "$copy/snapshot.cfg"
+    assert_refused "'$copy/snapshot.cfg' belongs to user 4711"
+    chown 0 "$copy/snapshot.cfg"
+    chown 4711 "$copy"
+    snap revert "$copy/snapshot.cfg"
+    assert_refused "'$copy' belongs to user 4711"
+}
+
 @test "too little space for the memory image is refused" {
     mkdir "$BATS_TEST_TMPDIR/small"
     mount -t tmpfs -o size=50M,mode=700 none "$BATS_TEST_TMPDIR/small"
