@@ -181,9 +181,10 @@ static int recover_late_ms(const struct pending *p)
         (!p->live && image.st_size >= HEADERS_MAX))
         return 0;
     age = (int64_t)time(NULL) - image.st_mtime;
-    return age < 0 || age >= DOMAIN_GUARD_MS / 1000
-               ? 0
-               : DOMAIN_GUARD_MS - (int)age * 1000;
+    if (age < 0)
+        age = 0; /* the clock was set back: nobody knows */
+    return age >= DOMAIN_GUARD_MS / 1000 ? 0
+                                         : DOMAIN_GUARD_MS - (int)age * 1000;
 }
 
 /* Somebody else may save it meanwhile: its helper comes before its request. */
@@ -297,6 +298,28 @@ static int recover_guard(struct op *op, struct xlsnap_error *err)
                              &op->guard, err);
 }
 
+/* All of them: one that is out of reach must not cost the others. */
+static int recover_remove_disks(struct op *op, struct xlsnap_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = op->n_groups; i--;) {
+        struct xlsnap_error another = { 0 };
+
+        if (!op->groups[i].driver->remove(op, &op->groups[i], &another))
+            continue;
+        if (rc)
+            handle_log(op->xs, XTL_ERROR, "%s", another.msg);
+        else
+            *err = another;
+        rc = -1;
+    }
+    /* Of the others something may have been removed. */
+    if (rc && op->n_groups > 1)
+        err->code = XLSNAP_FAILED;
+    return rc ? -err->code : 0;
+}
+
 static int recover_create_undo(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
@@ -310,18 +333,13 @@ static int recover_create_undo(struct op *op, struct xlsnap_error *err)
         rc = disks_before_remove(op, err);
     if (!rc)
         rc = recover_guard(op, err);
-    for (size_t i = op->n_groups; i-- && !rc;) {
-        rc = op->groups[i].driver->remove(op, &op->groups[i], err);
-        /* Of the others something may have been removed. */
-        if (rc && i + 1 < op->n_groups)
-            err->code = XLSNAP_FAILED;
-    }
+    if (!rc)
+        rc = recover_remove_disks(op, err);
     if (rc) {
         guard_forsake(op->guard);
         return -err->code;
     }
-    if (!rc)
-        rc = recover_unlink_memory(&op->pending, err);
+    rc = recover_unlink_memory(&op->pending, err);
     if (!rc)
         recover_remove_directory(&op->pending);
     return rc;

@@ -5,10 +5,11 @@
  * In test builds (XLSNAP_FAULTS) the environment variable XLSNAP_FAULT names a
  * fault point: STEP:before, STEP:after (the step fails there) or
  * STEP:kill-before, STEP:kill-after (the process kills itself with SIGKILL),
- * STEP:killall-before, STEP:killall-after (its guard first), STEP:cut-before,
- * STEP:cut-after (the machine ends; only in the lab).  Steps of disks come
- * once for each group: STEP@VDEV:after... is that of the group whose first disk
- * is VDEV.  Within them STEP/VDEV:after... is when the driver's loop is done with
+ * STEP:killall-before, STEP:killall-after (its guard first), STEP:stop-before,
+ * STEP:stop-after (the process stops itself, with SIGSTOP, for a test to change the
+ * world meanwhile), STEP:cut-before, STEP:cut-after (the machine ends; only in the
+ * lab).  Steps of disks come once for each group: STEP@VDEV:after... is that of the
+ * group whose first disk is VDEV.  Within them STEP/VDEV:after... is when the driver's loop is done with
  * that disk; QEMU's transaction, which is of all disks, is not in a loop.
  * Production builds have no such code.
  */
@@ -62,8 +63,8 @@ static void fault_cut(void)
     cleanup_close int port = open("/dev/port", O_WRONLY | O_CLOEXEC);
 
     if (port < 0 || pwrite(port, "", 1, 0xf4) != 1)
-        abort();
-    pause();
+        perror("/dev/port");
+    abort(); /* it is another machine */
 }
 
 static int fault_point(struct op *op, const char *name, const char *when,
@@ -82,6 +83,8 @@ static int fault_point(struct op *op, const char *name, const char *when,
         guard_kill(op->guard);
         kill(getpid(), SIGKILL);
     }
+    if (!strncmp(colon + 1, "stop-", 5) && !strcmp(colon + 6, when))
+        raise(SIGSTOP);
     if (!strncmp(colon + 1, "cut-", 4) && !strcmp(colon + 5, when))
         fault_cut();
     if (!strncmp(colon + 1, "kill-", 5) && !strcmp(colon + 6, when))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fuzz target: JSON of lvs, of qemu-img, and of a record.
+ * Fuzz target: JSON of lvs, of qemu-img and QEMU, and of a record.
  *
  * Any bytes are either refused with a message of one line, or have what is taken from
  * them proved: names of LVs that are names, percentages that are some, paths of a
@@ -53,23 +53,50 @@ static void try_lvs(const char *text)
     lvm_vg_clear(&vg);
 }
 
-static void try_image(const char *text, size_t size)
+static void try_image(const struct json *image)
+{
+    struct xlsnap_error err = { 0 };
+    const char *id;
+    int count, rc = qemu_check_backing_chain(image, &err);
+
+    if (rc)
+        check_refusal(rc, &err, XLSNAP_REFUSED);
+    id = qemu_img_find_id(image, "gold", &count);
+    if ((id && count != 1) ||
+        count > (int)json_array_len(json_get(image, "snapshots")))
+        abort();
+}
+
+/* query-block: the node that serves the disk. */
+static void try_blocks(const struct json *blocks)
+{
+    struct disk disk = { .vdev = (char *)"xvda", .source = (char *)"/a.qcow2" };
+    struct xlsnap_error err = { 0 };
+    struct op op = { 0 };
+    const struct json *entry = qemu_find_node(&op, blocks, &disk, &err);
+
+    if (!entry) {
+        check_refusal(-err.code, &err, 0);
+        return;
+    }
+    if (!json_get_string(entry, "node-name"))
+        abort();
+    qemu_node_has_tag(entry, "gold");
+    try_image(json_get(entry, "image"));
+}
+
+static void try_qemu(const char *text, size_t size)
 {
     struct xlsnap_error err = { 0 };
     struct json *root = NULL;
-    const struct json *image;
-    const char *id;
-    int count, rc = json_parse(text, size, "qemu-img info", &root, &err);
+    int rc = json_parse(text, size, "QEMU", &root, &err);
 
     if (rc) {
         check_refusal(rc, &err, 0);
         return;
     }
-    image = json_array_at(root, 0);
-    id = qemu_img_find_id(image, "gold", &count);
-    if ((id && count != 1) ||
-        count > (int)json_array_len(json_get(image, "snapshots")))
-        abort();
+    try_image(root);
+    try_blocks(root);
     json_free(root);
 }
 
@@ -123,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     memcpy(text, data, size);
     try_lvs(text);
-    try_image(text, size);
+    try_qemu(text, size);
     try_record(data, size);
     return 0;
 }

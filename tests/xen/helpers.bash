@@ -334,6 +334,12 @@ assert_monitored()
     until_true 15 monitor_count 1 || fail "$(monitors) monitors watch it"
 }
 
+# The control groups are there.
+control_groups()
+{
+    mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
+}
+
 # in_group GROUP COMMAND...
 in_group()
 {

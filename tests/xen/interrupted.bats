@@ -43,6 +43,11 @@ worker()
     pgrep -P "$creator"
 }
 
+no_create()
+{
+    ! pgrep -f "^xl-snapshot (snapshot-)?create $guest " >/dev/null
+}
+
 kill_tool()
 {
     # The first must not see the death of the other.
@@ -73,6 +78,23 @@ kill_tool()
     kill -INT -- "-$creator"
     end_create
     assert_status 1
+    assert_sound
+    assert_no_trace cut
+    assert_monitored
+}
+
+@test "the terminal is closed: the guest runs, and no trace is left" {
+    local terminal
+
+    script -qefc "xl snapshot-create $guest name=cut" /dev/null \
+        >/dev/null 2>&1 </dev/null 3>&- &
+    terminal=$!
+    until_true 60 guest_shut_down
+    image_being_written cut
+    kill -KILL "$terminal"
+    wait "$terminal" || true
+    until_true 60 no_create
+    until_true 60 no_guard
     assert_sound
     assert_no_trace cut
     assert_monitored

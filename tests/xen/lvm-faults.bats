@@ -98,6 +98,35 @@ assert_undone()
 }
 
 # bats test_tags=long
+@test "an lvcreate that hangs in the pause: ended after a minute, everything undone" {
+    local table
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    program lvcreate <<'END'
+case "$*" in
+*--test*) exec /sbin/lvcreate "$@" ;;
+*root-b-new*) exec sleep 1000 ;;
+esac
+exec /sbin/lvcreate "$@"
+END
+    snap_with_fakes create "$guest" name=new
+    assert_says "disk 'xvdb': 'lvcreate' did not finish within 60 s"
+    assert_undone
+}
+
+@test "LVM's programs cannot be run: refused" {
+    # shellcheck disable=SC2016  # for the other shell
+    run --separate-stderr unshare -m sh -c \
+        'mount --bind /dev/null "$(realpath "$(command -v lvs)")" &&
+        exec xl-snapshot create "$0" name=new' "$guest"
+    assert_status 4
+    assert_says "cannot run 'lvs': Permission denied"
+    assert_sound
+    assert_nothing_pending
+    assert_gold_lvs
+}
+
+# bats test_tags=long
 @test "an lvcreate that is killed at its work: exit 1, everything undone" {
     local table
 

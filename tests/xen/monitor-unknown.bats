@@ -188,7 +188,7 @@ EOF
 @test "the main process of a unit, with which systemd would end QEMU: refused" {
     local group=/sys/fs/cgroup qemu says
 
-    mountpoint -q "$group" || mount -t cgroup2 none "$group"
+    control_groups
     mkdir "$group/web.service"
     guest_end
     in_group web.service labguest start "$guest" 3>&-
@@ -236,7 +236,7 @@ EOF
 @test "the child of a script that is the main process: refused, too" {
     local group=/sys/fs/cgroup
 
-    mountpoint -q "$group" || mount -t cgroup2 none "$group"
+    control_groups
     mkdir "$group/web.service"
     guest_end
     cat >"$BATS_TEST_TMPDIR/run-guest" <<EOF

@@ -67,9 +67,9 @@ forget_try()
 }
 
 @test "create: at each step a fault, and nothing is left but before or after" {
-    sweep create after kill-after killall-after
+    sweep create after kill-after killall-after before
 }
 
 @test "revert: at each step a fault, and nothing is left but before or after" {
-    sweep revert kill-after after
+    sweep revert kill-after after before
 }

@@ -34,9 +34,9 @@ setup()
 }
 
 @test "create: at each step a fault, and nothing is left but before or after" {
-    sweep create killall-after after kill-after
+    sweep create killall-after after kill-after before
 }
 
 @test "revert: at each step a fault, and nothing is left but before or after" {
-    sweep revert after kill-after
+    sweep revert after kill-after before
 }

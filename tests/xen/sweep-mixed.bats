@@ -24,9 +24,9 @@ setup()
 }
 
 @test "create: at each step a fault, and nothing is left but before or after" {
-    sweep create kill-after killall-after after
+    sweep create kill-after killall-after after before
 }
 
 @test "revert: at each step a fault, and nothing is left but before or after" {
-    sweep revert kill-after after
+    sweep revert kill-after after before
 }

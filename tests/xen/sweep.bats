@@ -23,11 +23,11 @@ setup()
 }
 
 @test "create: at each step a fault, and nothing is left but before or after" {
-    sweep create kill-after after killall-after
+    sweep create kill-after after killall-after before
 }
 
 @test "revert: at each step a fault, and nothing is left but before or after" {
-    sweep revert kill-after after
+    sweep revert kill-after after before
 }
 
 @test "a guest started by an admin after a killed revert is not touched, nor what it wrote" {

@@ -1,0 +1,227 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The world changes between two steps: before each step of create and of revert the
+# command is stopped, and goes on when QEMU has been killed, the domain destroyed, the
+# disk of the memory image has begun to fail, or the file system of libxl's state and
+# of our record is full. It ends; the guest does not stand still for it; once the world
+# is mended one snapshot-recover, and things are as before or as after.
+# Takes long.
+
+load helpers
+load sweep
+load world
+
+setup()
+{
+    case $BATS_TEST_DESCRIPTION in *"no space"*) small_state ;; esac
+    flaky_disk
+    guest_new
+    earlier=$(newest)
+    case $BATS_TEST_DESCRIPTION in
+    revert*)
+        snapshot gold "path=$dir/gold"
+        gold=$(newest)
+        ;;
+    esac
+}
+
+teardown()
+{
+    end_guest
+    world_mended
+}
+
+end_guest()
+{
+    destroyed "$guest"
+    until_true 20 guest_is_gone
+}
+
+# The stopped one of them.
+stopped()
+{
+    pgrep -r T -f "^$faulty " >"$BATS_TEST_TMPDIR/stopped"
+}
+
+# at_step STEP CHANGE COMMAND...: it is stopped there, and goes on after the CHANGE.
+at_step()
+{
+    XLSNAP_FAULT="$1:stop-before" timeout -k 10 400 "$faulty" "${@:3}" \
+        >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    background=$!
+    until_true 120 stopped || fail "it does not stop"
+    "$2"
+    xargs kill -CONT <"$BATS_TEST_TMPDIR/stopped"
+    status=0
+    wait "$background" || status=$?
+    background=
+    output=$(cat "$BATS_TEST_TMPDIR/out")
+    stderr=$(cat "$BATS_TEST_TMPDIR/err")
+    case $status in
+    0 | 1 | 4 | 5) ;;
+    *) fail "not an exit status of these" ;;
+    esac
+    # It may wait for 150 s whether the guest suspends yet.
+    until_true 200 no_guard || fail "the guard stays"
+    [ "$status" -eq 5 ] || assert_nothing_pending
+    guest_is_gone || ! guest_shut_down || fail "the guest stands still"
+}
+
+recovers()
+{
+    snap recover
+    assert_status 0
+    assert_nothing_pending
+}
+
+# QEMU, which serves its disks, is killed.
+qemu_dies()
+{
+    qemu_signal KILL
+}
+
+domain_ends()
+{
+    xl destroy "$guest"
+}
+
+disk_fails()
+{
+    becomes error
+}
+
+disk_mended()
+{
+    umount "$dir"
+    becomes linear LOOP 0
+    mount "/dev/mapper/$device" "$dir"
+}
+
+no_space()
+{
+    ! cat /dev/zero >/var/lib/xen/filler 2>/dev/null
+}
+
+space_again()
+{
+    rm /var/lib/xen/filler
+}
+
+# each CHECK COMMAND...: at each of its steps
+each()
+{
+    local step n=0 context
+
+    for step in $(steps "${@:2}" | grep -v /); do
+        context="$2, before $step"
+        "$1" "$step" "${@:2}"
+        printf '# %s, %s: %s\n' "$context" "${change//_/ }" "$outcome" >&3
+        n=$((n + 1))
+    done
+    [ "$n" -ge 7 ]
+}
+
+# The guest is gone after it, or has no disks any more.
+create_without_guest()
+{
+    local ended last
+
+    last=$(labguest last "$guest")
+    at_step "$1" "$change" "${@:2}"
+    ended=$status
+    end_guest
+    assert_images_sound
+    recovers
+    create_outcome "$last" "$last"
+    case $ended in
+    0) [ "$outcome" = after ] || fail "success, but it is not there" ;;
+    1 | 4) [ "$outcome" = before ] || fail "failed, but it is there" ;;
+    esac
+    assert_no_trace try
+    assert_monitored
+}
+
+# The guest goes on.
+create_with_guest()
+{
+    local ended
+
+    at_step "$1" "$change" "${@:2}"
+    ended=$status
+    assert_sound
+    "$mended"
+    recovers
+    assert_sound
+    outcome=before
+    if [ -f "$try/snapshot.cfg" ]; then
+        outcome=after
+        snap revert "$try/snapshot.cfg"
+        assert_status 0
+        forget_try
+        rm -rf "$try"
+    fi
+    case $ended in
+    0) [ "$outcome" = after ] || fail "success, but it is not there" ;;
+    1 | 4) [ "$outcome" = before ] || fail "failed, but it is there" ;;
+    esac
+    [ ! -e "$try" ] || fail "$try is left"
+    assert_no_trace try
+    assert_scanned
+    assert_monitored
+}
+
+revert_whatever()
+{
+    local last ended
+
+    go_on "$((gold + 60))"
+    last=$(newest)
+    labguest mark "$guest"
+    at_step "$1" "$change" "${@:2}"
+    ended=$status
+    "$mended"
+    recovers
+    ! guest_is_gone || assert_images_sound
+    revert_outcome "$last" "$earlier"
+    case $ended in
+    0) [ "$outcome" = after ] || fail "success, but not back" ;;
+    1 | 4) [ "$outcome" = before ] || fail "failed, but back" ;;
+    esac
+    assert_tags gold
+    assert_monitored
+}
+
+@test "create: QEMU dies before a step" {
+    change=qemu_dies
+    each create_without_guest create "$guest" name=try
+}
+
+@test "create: the domain is destroyed before a step" {
+    change=domain_ends
+    each create_without_guest create "$guest" name=try
+}
+
+@test "create: the disk of the memory image fails before a step" {
+    change=disk_fails mended=disk_mended try=$dir/try
+    each create_with_guest create "$guest" name=try "path=$try"
+}
+
+@test "create: there is no space for libxl's state before a step" {
+    change=no_space mended=space_again try=$snapshots/$guest/try
+    each create_with_guest create "$guest" name=try
+}
+
+@test "revert: the domain is destroyed before a step" {
+    change=domain_ends mended=true
+    each revert_whatever revert "$dir/gold/snapshot.cfg"
+}
+
+@test "revert: the disk of the memory image fails before a step" {
+    change=disk_fails mended=disk_mended
+    each revert_whatever revert "$dir/gold/snapshot.cfg"
+}
+
+@test "revert: there is no space for libxl's state before a step" {
+    change=no_space mended=space_again
+    each revert_whatever revert "$dir/gold/snapshot.cfg"
+}
