@@ -449,7 +449,8 @@ static void row_vg(struct row *row, struct lvm_vg *vg)
     vg->extent_size = row_number(row, "vg_extent_size");
     vg->extents_free = row_number(row, "vg_free_count");
     vg->partial = row_number(row, "vg_missing_pv_count") > 0;
-    vg->shared = row_bool(row, "vg_shared") | row_bool(row, "vg_clustered");
+    vg->shared = row_bool(row, "vg_shared");
+    vg->shared |= row_bool(row, "vg_clustered");
     vg->exported = row_bool(row, "vg_exported");
     vg->writable = !strcmp(row_string(row, "vg_permissions"), "writeable");
     if (!vg->extent_size || vg->extents_free > UINT64_MAX / vg->extent_size)

@@ -307,6 +307,8 @@ static bool record_get(struct pending *p, const struct json *v)
     p->released = record_bool(&r, "released");
     return record_get_disks(p, json_get(v, "disks")) && !r.bad &&
            p->config_path[0] == '/' && p->memory[0] == '/' &&
+           (!p->made_dir || p->made_dir[0] == '/') &&
+           (!p->memory_tmp || p->memory_tmp[0] == '/') &&
            record_token_is_good(p->token) &&
            (!p->discarded || !strchr(p->discarded, '/')) &&
            (p->memory_tmp || strcmp(p->operation, "create"));

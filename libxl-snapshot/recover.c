@@ -123,13 +123,10 @@ static int recover_is_published(const struct pending *p, bool *published_r,
 {
     struct xlsnap_snapshot snap;
     cleanup_free char *dir =
-        xstrdup(p->made_dir ? p->made_dir : p->config_path);
+        file_dir_of(p->made_dir ? p->made_dir : p->config_path);
     struct stat st;
     int rc = 0;
 
-    *strrchr(dir, '/') = 0;
-    if (!*dir)
-        strcpy(dir, "/");
     xlsnap_snapshot_init(&snap);
     if (!lstat(p->config_path, &st))
         rc = cfg_read(p->config_path, &snap, NULL, err);
@@ -273,13 +270,12 @@ static bool is_temporary(const char *name)
 /* The directories we made, with what a killed write may have left there. */
 static void recover_remove_directory(const struct pending *p)
 {
-    cleanup_free char *dir = xstrdup(p->config_path);
+    cleanup_free char *dir = file_dir_of(p->config_path);
     struct dirent *e;
     DIR *stream;
 
     if (!p->made_dir)
         return;
-    *strrchr(dir, '/') = 0;
     stream = opendir(dir);
     while (stream && (e = readdir(stream)))
         if (is_temporary(e->d_name))

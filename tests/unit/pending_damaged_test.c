@@ -220,6 +220,9 @@ static void paths_that_are_not_absolute_are_told(void **state)
     } edits[] = {
         { "\"config_path\": \"/snap", "\"config_path\": \"snap" },
         { "\"memory\": \"/snap", "\"memory\": \"snap" },
+        { "\"memory_tmp\": \"/snap", "\"memory_tmp\": \"snap" },
+        { "\"made_dir\": \"/snap\"", "\"made_dir\": \"snap\"" },
+        { "\"made_dir\": \"/snap\"", "\"made_dir\": \"\"" },
         { "\"source\": \"/img/a", "\"source\": \"img/a" },
     };
     cleanup_free char *text = NULL;

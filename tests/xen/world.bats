@@ -79,7 +79,7 @@ limited()
         assert_whole_or_none
         [ "$status" -ne 0 ] || forget_try
     done
-    echo "# exit status at $*:$outcomes" >&3
+    echo "# exit status at ${*//$'\n'/ }:$outcomes" >&3
 }
 
 @test "the memory image's disk fails in the middle: the guest and its disks are as before" {
