@@ -416,12 +416,12 @@ static void another_format_than_vhd_is_refused(void **state)
 /* Whether libxl has cut its path at the colon or not. */
 static void the_domain_that_uses_a_disk_is_seen(void **state)
 {
-    static const char *const forms[] = { "%s", "vhd:%s" };
+    static const char *const forms[] = { "", "vhd:" };
     uint32_t own = 7;
 
     use_served();
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-        cleanup_free char *path = xasprintf(forms[i], disk->path);
+        cleanup_free char *path = xasprintf("%s%s", forms[i], disk->path);
         struct xlsnap_error err = { 0 };
 
         running.path = path;
