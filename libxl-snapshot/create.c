@@ -25,7 +25,10 @@
 static int create_directory(struct op *op, struct disk_group *group,
                             struct xlsnap_error *err)
 {
-    return file_make_dir(op->snap.path, NULL, err);
+    int rc = file_make_dir(op->snap.path, NULL, err);
+
+    /* Part of it may not have been there when it was looked at. */
+    return rc ? rc : file_check_trusted(op->snap.path, err);
 }
 
 static int create_remove_directory(struct op *op, struct disk_group *group,

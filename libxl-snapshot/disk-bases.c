@@ -85,30 +85,22 @@ static bool backing_name(int fd, char name[BACKING_NAME_MAX + 1])
     return true;
 }
 
-/*
- * What looks like a header may be what a guest has written to a raw disk: so a name is
- * looked up in this directory only, where the disk is, and elsewhere only to make sure.
- */
+/* What looks like a header may be what a guest has written to a raw disk: its name
+ * mounts nothing. */
 static bool is_on(int dir_fd, const char *file, const struct disk *disk)
 {
     cleanup_close int fd =
         openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     char name[BACKING_NAME_MAX + 1];
-    struct xlsnap_error ignored = { 0 };
     struct file_id id;
     struct stat st;
-    const char *base;
 
     if (fd < 0 || !backing_name(fd, name))
         return false;
-    base = strrchr(name, '/');
-    if (fstatat(dir_fd, base ? base + 1 : name, &st, 0))
+    if (fstatat(dir_fd, name, &st, AT_NO_AUTOMOUNT))
         return false;
     id = file_id_of(&st);
-    if (!file_id_equal(&id, &disk->id))
-        return false;
-    return *name != '/' ||
-           (!file_id(name, &id, &ignored) && file_id_equal(&id, &disk->id));
+    return file_id_equal(&id, &disk->id);
 }
 
 static char *overlay_beside(const struct disk *disk)

@@ -282,8 +282,9 @@ int chain_make_overlay(const struct disk *disk, const char *file,
         open_file,  size_text, NULL
     };
 
-    if (fd < 0 || run_ok(argv, RUN_TIMEOUT_MS, err) ||
-        file_copy_attributes(like, fd, file, err) ||
+    if (fd >= 0 && run_ok(argv, RUN_TIMEOUT_MS, err))
+        return xlsnap_prefix(err, "'%s'", file);
+    if (fd < 0 || file_copy_attributes(like, fd, file, err) ||
         file_fd_id(fd, made_r, err))
         return -err->code;
     if (fsync(fd))

@@ -124,37 +124,29 @@ int disks_group(struct op *op, struct xlsnap_error *err)
 
 /* ---- all groups ---- */
 
-/* NULL is fine. */
-static int disk_check_place(struct op *op, const struct disk *disk,
-                            const char *path, struct xlsnap_error *err)
+/* False: that was told. */
+static bool disk_place_is_good(struct op *op, const struct disk *disk,
+                               const char *path)
 {
     cleanup_free char *dir = path && *path == '/' ? file_dir_of(path) : NULL;
     struct xlsnap_error who = { 0 };
 
     if (!dir || !file_check_trusted(dir, &who))
-        return 0;
-    if (!op->force)
-        return xlsnap_fail(err, who.code, "disk '%s': %s (--force permits it)",
-                           disk->vdev, who.msg);
+        return true;
     handle_log(op->xs, XTL_WARN, "disk '%s': %s", disk->vdev, who.msg);
-    return 0;
+    return false;
 }
 
-/* QEMU and the tools open and make files by their names. */
-static int disks_check_places(struct op *op, struct xlsnap_error *err)
+/* QEMU and the tools open files by their names; whose guest it is may be trusted. */
+static void disks_tell_places(struct op *op)
 {
-    int rc = 0;
-
-    for (size_t i = 0; i < op->n_disks && !rc; i++) {
+    for (size_t i = 0; i < op->n_disks; i++) {
         const struct disk *disk = &op->disks[i];
 
-        rc = disk_check_place(op, disk, disk->source, err);
-        if (!rc && disk->path && strcmp(disk->path, disk->source))
-            rc = disk_check_place(op, disk, disk->path, err);
-        if (!rc)
-            rc = disk_check_place(op, disk, disk->target, err);
+        if (disk_place_is_good(op, disk, disk->source) &&
+            disk_place_is_good(op, disk, disk->path))
+            disk_place_is_good(op, disk, disk->target);
     }
-    return rc;
 }
 
 int disks_check(struct op *op, struct xlsnap_error *err)
@@ -163,13 +155,16 @@ int disks_check(struct op *op, struct xlsnap_error *err)
 
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         rc = op->groups[i].driver->check(op, &op->groups[i], err);
-    return rc ? rc : disks_check_places(op, err);
+    if (!rc)
+        disks_tell_places(op);
+    return rc;
 }
 
 int disks_prove(struct op *op, struct xlsnap_error *err)
 {
-    int rc = disks_check_places(op, err);
+    int rc = 0;
 
+    disks_tell_places(op);
     for (size_t i = 0; i < op->n_groups && !rc; i++)
         rc = op->groups[i].driver->prove(op, &op->groups[i], err);
     return rc;

@@ -293,12 +293,9 @@ int file_write_durable(const char *path, const void *data, size_t len,
 #define ACL_XATTR "system.posix_acl_access"
 
 /* An ACL that a new file has got from its directory. */
-static int file_drop_acl(int from, int to)
+static int file_drop_acl(int to)
 {
-    char ignored;
-
-    if (fgetxattr(from, ACL_XATTR, &ignored, 0) >= 0 ||
-        !fremovexattr(to, ACL_XATTR) || errno == ENODATA || errno == ENOTSUP)
+    if (!fremovexattr(to, ACL_XATTR) || errno == ENODATA || errno == ENOTSUP)
         return 0;
     return -1;
 }
@@ -332,15 +329,18 @@ int file_copy_attributes(const char *from, int to, const char *to_name,
 {
     cleanup_close int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
+    char acl;
 
     if (in < 0 || fstat(in, &st))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot examine '%s'", from);
-    /* A device's mode says nothing of a file's, but its owner does. */
+    /* A device's mode says nothing of a file's, but its owner does.  An ACL brings
+     * the mode along. */
     if (fchown(to, st.st_uid, st.st_gid) ||
-        (S_ISREG(st.st_mode) &&
-         (file_drop_acl(in, to) || fchmod(to, st.st_mode & 0666) ||
-          file_copy_xattrs(in, to))) ||
+        (S_ISREG(st.st_mode) && (file_drop_acl(to) ||
+                                 (fgetxattr(in, ACL_XATTR, &acl, 0) < 0 &&
+                                  fchmod(to, st.st_mode & 0666)) ||
+                                 file_copy_xattrs(in, to))) ||
         (!S_ISREG(st.st_mode) && fchmod(to, 0600)))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot give '%s' owner and mode of '%s'",
@@ -365,8 +365,7 @@ int file_open_made(const char *path, struct xlsnap_error *err)
 
     if (fd < 0 || fstat(fd, &st)) {
         xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot open '%s'", path);
-    } else if (!S_ISREG(st.st_mode) || st.st_nlink != 1 ||
-               st.st_uid != geteuid()) {
+    } else if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
         xlsnap_fail(err, XLSNAP_FAILED,
                     "'%s' is not the file that was made: somebody has put "
                     "another one in its place",

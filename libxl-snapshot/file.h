@@ -75,7 +75,7 @@ int file_write_durable(const char *path, const void *data, size_t len,
 int file_make_empty(const char *path, struct xlsnap_error *err);
 /*
  * Opens, for reading, a file that a program has just made for us under this name: a
- * regular one, ours, without other names.  -1 and err.
+ * regular one without other names.  -1 and err.
  */
 int file_open_made(const char *path, struct xlsnap_error *err);
 /*

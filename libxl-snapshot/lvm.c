@@ -298,9 +298,14 @@ static void lvm_kill_command(const struct lvm_command *command)
 {
     cleanup_free char *pid = xasprintf("%d", (int)command->pid);
     cleanup_close int fd = (int)syscall(SYS_pidfd_open, command->pid, 0);
+    int errnum = errno;
 
-    if (fd >= 0 && lvm_is_command(pid, command))
+    if (!lvm_is_command(pid, command))
+        return;
+    if (fd >= 0)
         syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+    else if (errnum == ENOSYS) /* Linux before 5.3 */
+        kill(command->pid, SIGKILL);
 }
 
 void lvm_wait_commands(const char *vg_lv, const char *tag, int timeout_ms,

@@ -98,7 +98,7 @@ static int writer_copy(int in, int out, struct writer_result *res)
             return errno;
         res->bytes += n;
     }
-    if (n < 0 || ftruncate(out, res->bytes))
+    if (n < 0)
         return errno;
     XXH128_canonicalFromHash(&res->digest, XXH3_128bits_digest(xxh));
     return 0;
@@ -253,6 +253,10 @@ int memory_writer_finish(struct memory_writer *w,
                            "the writer of memory image '%s' died", w->path);
     if (res.errnum)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, res.errnum,
+                                 "cannot write memory image '%s'", w->path);
+    /* A hole at the end; a FUSE file system lets only its own user do so. */
+    if (ftruncate(w->file_fd, res.bytes))
+        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot write memory image '%s'", w->path);
     if (fstat(w->file_fd, &st))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,

@@ -16,7 +16,7 @@
 
 /* What changes an image is never cut off in the middle. */
 #define QEMU_IMG_TIMEOUT_MS INT_MAX
-#define CHAIN_MAX 100 /* images below each other */
+#define CHAIN_MAX 200 /* images below each other; query-block has no more */
 #define DRAIN_MS 60000
 
 /* ---- through QEMU ---- */
@@ -404,11 +404,13 @@ int qemu_check_backing(const struct json *image, struct xlsnap_error *err)
 
     if (!backing || json_get_string(image, "backing-filename-format"))
         return 0;
-    return xlsnap_fail(err, XLSNAP_REFUSED,
-                       "'%s' does not say which format its backing file '%s' "
-                       "has, so it would be guessed from what a guest may have "
-                       "written there (see 'qemu-img rebase -u -F')",
-                       name ? name : "the image", backing);
+    return xlsnap_fail(
+        err, XLSNAP_REFUSED,
+        "'%s' does not say which format its backing file '%s' "
+        "has, so it would be guessed from what a guest may have "
+        "written there; shut the domain down and say it by 'qemu-img "
+        "rebase -u -F FORMAT -b FILE IMAGE'",
+        name ? name : "the image", backing);
 }
 
 int qemu_check_backing_chain(const struct json *image, struct xlsnap_error *err)
@@ -434,7 +436,15 @@ static int img_info(const char *path, const char *format, struct json **root_r,
               : json_parse(text, strlen(text), "qemu-img info", root_r, err);
 }
 
-/* What a protocol is for (nbd:...) is left to QEMU. */
+/* What a protocol is for (nbd:, json:...) is left to QEMU, and all that is below. */
+static int img_prove_protocol(const char *name, struct xlsnap_error *err)
+{
+    const char *argv[] = { "qemu-img",        "info", "-U", "--output=json",
+                           "--backing-chain", name,   NULL };
+
+    return run_ok(argv, RUN_TIMEOUT_MS, err);
+}
+
 static int img_check_below(const struct json *image, struct xlsnap_error *err)
 {
     struct json *root = NULL;
@@ -446,8 +456,13 @@ static int img_check_below(const struct json *image, struct xlsnap_error *err)
         struct json *below = NULL;
 
         rc = qemu_check_backing(image, err);
+        if (!rc && base && base[strcspn(base, ":/")] == ':')
+            rc = img_prove_protocol(base, err);
         if (rc || !base || base[strcspn(base, ":/")] == ':')
             break;
+        /* What was once taken for a format. */
+        if (!strcmp(format, "file") || !strcmp(format, "host_device"))
+            format = "raw";
         if (depth == CHAIN_MAX)
             rc = xlsnap_fail(err, XLSNAP_REFUSED,
                              "more than %d images are below each other, down "

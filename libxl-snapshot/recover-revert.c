@@ -54,7 +54,7 @@ static int recover_revert_finish(struct op *op, struct xlsnap_error *err)
 static int recover_read_config(struct op *op, struct xlsnap_error *err)
 {
     const struct pending *p = &op->pending;
-    int rc = file_check_trusted(p->config_path, err);
+    int rc = revert_check_trusted(op, p->config_path, err);
 
     xlsnap_snapshot_clear(&op->snap);
     if (!rc)

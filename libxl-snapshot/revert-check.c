@@ -155,11 +155,24 @@ static void revert_tell_version(struct op *op)
                    op->snap.memory, major, minor, now / 100, now % 100);
 }
 
+int revert_check_trusted(struct op *op, const char *path,
+                         struct xlsnap_error *err)
+{
+    struct xlsnap_error who = { 0 };
+
+    if (!file_check_trusted(path, &who))
+        return 0;
+    if (!op->pending.no_return)
+        return xlsnap_fail(err, who.code, "%s", who.msg);
+    handle_log(op->xs, XTL_WARN, "%s", who.msg);
+    return 0;
+}
+
 static int revert_prove_memory(struct op *op, struct xlsnap_error *err)
 {
     libxl_domain_config config;
     /* Its digest proves nothing against who can write to both. */
-    int rc = file_check_trusted(op->snap.memory, err);
+    int rc = revert_check_trusted(op, op->snap.memory, err);
 
     if (!rc)
         rc = memory_image_open(op->snap.memory, &op->image, err);

@@ -17,6 +17,10 @@ int revert_check(struct op *op, struct xlsnap_error *err);
  * op->image, fills op->disks.  Changes nothing.
  */
 int revert_prove(struct op *op, struct xlsnap_error *err);
+/* As file_check_trusted; once there is no return that is told only: nobody but root
+ * can have changed it since. */
+int revert_check_trusted(struct op *op, const char *path,
+                         struct xlsnap_error *err);
 /*
  * Has the host what libxl needs for a domain of that configuration: scripts, a
  * bridge, a CPU pool, QEMU's files?  Without them the restore fails, and most of them

@@ -167,7 +167,7 @@ static void a_damaged_header_is_refused(void **state)
 
 static void a_configuration_of_impossible_size_is_refused(void **state)
 {
-    const uint32_t len = (1 << 20) + 1;
+    const uint32_t len = (16 << 20) + 1;
     struct image im;
 
     image_make(&im, 0);
