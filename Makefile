@@ -15,6 +15,7 @@ B       ?= build
 
 CC       ?= gcc
 CFLAGS   ?= -O2 -g
+# For a compiler that warns of more: make WERROR=
 WERROR   ?= -Werror
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wwrite-strings -Wformat=2 -Wundef -Wno-unused-parameter $(WERROR)

@@ -41,28 +41,6 @@ static bool copy_moves(const struct disk *disk)
     return true;
 }
 
-/* Opens a regular file that must be this one.  -1 and err. */
-static int open_known(const char *path, int flags, const struct file_id *id,
-                      struct xlsnap_error *err)
-{
-    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    struct stat st;
-
-    if (fd < 0 || fstat(fd, &st)) {
-        xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot open '%s'", path);
-    } else if (st.st_dev != id->dev || st.st_ino != id->ino ||
-               !S_ISREG(st.st_mode)) {
-        xlsnap_fail(err, XLSNAP_FAILED,
-                    "'%s' is no longer the file it was, or no regular one",
-                    path);
-    } else {
-        return fd;
-    }
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
 /* ---- the loop device ---- */
 
 /* Opens it if it is a loop device on the disk's very file.  -1: it is not. */
@@ -196,7 +174,8 @@ static int check_full(struct op *op, const struct disk *disk,
 static int check_file(struct op *op, struct disk *disk, struct copy_plan *plan,
                       struct xlsnap_error *err)
 {
-    cleanup_close int fd = open_known(disk->path, O_RDONLY, &disk->id, err);
+    cleanup_close int fd =
+        file_open_known(disk->path, O_RDONLY, &disk->id, err);
     int rc = fd < 0 ? -err->code : disk_check_vhd(disk, disk->source, fd, err);
 
     plan->dir = file_dir_of(disk->target);
@@ -329,9 +308,10 @@ static int create_disk(struct op *op, struct disk *disk,
                        const struct copy_plan *plan, struct xlsnap_error *err)
 {
     cleanup_free char *tmp = copy_waiting(op, disk);
-    cleanup_close int from = open_known(disk->path, O_RDONLY, &disk->id, err);
+    cleanup_close int from =
+        file_open_known(disk->path, O_RDONLY, &disk->id, err);
     cleanup_close int to =
-        from < 0 ? -1 : open_known(tmp, O_WRONLY, &disk->made, err);
+        from < 0 ? -1 : file_open_known(tmp, O_WRONLY, &disk->made, err);
     struct copy_progress progress = { .op = op,
                                       .disk = disk,
                                       .cancellable = true };
@@ -366,7 +346,7 @@ static int copy_create(struct op *op, struct disk_group *group,
 static int sync_disk(struct op *op, struct disk *disk, struct xlsnap_error *err)
 {
     cleanup_free char *tmp = copy_waiting(op, disk);
-    cleanup_close int fd = open_known(tmp, O_RDONLY, &disk->made, err);
+    cleanup_close int fd = file_open_known(tmp, O_RDONLY, &disk->made, err);
     struct stat st;
 
     if (fd < 0)

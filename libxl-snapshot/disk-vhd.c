@@ -32,6 +32,7 @@
 #include "disk-vhd.h"
 
 #include <libgen.h>
+#include <fcntl.h>
 #include <sys/statvfs.h>
 
 #include "op.h"
@@ -94,7 +95,7 @@ int vhd_rename(const char *from, const char *to, struct xlsnap_error *err)
 int vhd_settle_child(const char *child, const char *like,
                      struct xlsnap_error *err)
 {
-    cleanup_close int fd = file_open_made(child, err);
+    cleanup_close int fd = file_open_known(child, O_RDONLY, NULL, err);
 
     if (fd < 0 || file_copy_attributes(like, fd, child, err))
         return -err->code;

@@ -358,17 +358,19 @@ int file_make_empty(const char *path, struct xlsnap_error *err)
     return fd;
 }
 
-int file_open_made(const char *path, struct xlsnap_error *err)
+int file_open_known(const char *path, int flags, const struct file_id *id,
+                    struct xlsnap_error *err)
 {
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st)) {
         xlsnap_fail_errno(err, XLSNAP_FAILED, errno, "cannot open '%s'", path);
-    } else if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+    } else if (!S_ISREG(st.st_mode) ||
+               (id ? st.st_dev != id->dev || st.st_ino != id->ino
+                   : st.st_nlink != 1)) {
         xlsnap_fail(err, XLSNAP_FAILED,
-                    "'%s' is not the file that was made: somebody has put "
-                    "another one in its place",
+                    "'%s' is no longer the file it was, or no regular one",
                     path);
     } else {
         return fd;

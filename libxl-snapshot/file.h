@@ -74,14 +74,17 @@ int file_write_durable(const char *path, const void *data, size_t len,
  */
 int file_make_empty(const char *path, struct xlsnap_error *err);
 /*
- * Opens, for reading, a file that a program has just made for us under this name: a
- * regular one without other names.  -1 and err.
+ * Opens a regular file under its name, without following a link: the one with this
+ * id, or, if that is NULL, one that a program has just made for us, which so has no
+ * other names.  -1 and err.
  */
-int file_open_made(const char *path, struct xlsnap_error *err);
+int file_open_known(const char *path, int flags, const struct file_id *id,
+                    struct xlsnap_error *err);
 /*
- * Gives the file `to`, for messages `to_name`, the owner, the permissions (no setuid,
- * setgid or executable bit), the ACL, SELinux's context and the user's attributes of
- * `from`.  An attribute that the file system of `to` does not know is passed over.
+ * Gives the file `to`, for messages `to_name`, the owner, the permissions to read and
+ * write, the ACL, SELinux's context and the user's attributes of `from`: nothing that
+ * would give a program powers.  An attribute that the file system of `to` does not know
+ * is passed over.
  */
 int file_copy_attributes(const char *from, int to, const char *to_name,
                          struct xlsnap_error *err);
@@ -104,12 +107,13 @@ bool file_same_dir(const char *a, const char *b);
 bool file_same_mount(const char *a, const char *b);
 
 /*
- * -XLSNAP_REFUSED if anybody but root (or who we are) could make this name lead
- * somewhere else, or change what is there: each directory on the way, symbolic links
- * followed, and what is at its end must be root's and nobody else's to write to; a
+ * file-trust.c: -XLSNAP_REFUSED if anybody but root (or who we are) could make this name
+ * lead somewhere else, or change what is there: each directory on the way, symbolic
+ * links followed, and what is at its end must be root's and nobody else's to write to; a
  * directory may also be sticky.  What does not exist yet is fine.
  */
 int file_check_trusted(const char *path, struct xlsnap_error *err);
+
 /*
  * Makes directory `path` with its missing parents, 0700 each and fsynced.
  * *made_r (may be NULL) is then the topmost directory that was made, to be

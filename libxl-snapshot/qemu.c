@@ -397,7 +397,7 @@ static char *qemu_img_arg_alone(const char *path)
     return img_arg_finish(w);
 }
 
-int qemu_check_backing(const struct json *image, struct xlsnap_error *err)
+static int check_backing(const struct json *image, struct xlsnap_error *err)
 {
     const char *backing = json_get_string(image, "backing-filename");
     const char *name = json_get_string(image, "filename");
@@ -418,7 +418,7 @@ int qemu_check_backing_chain(const struct json *image, struct xlsnap_error *err)
     int rc = 0;
 
     for (; image && !rc; image = json_get(image, "backing-image"))
-        rc = qemu_check_backing(image, err);
+        rc = check_backing(image, err);
     return rc;
 }
 
@@ -455,7 +455,7 @@ static int img_check_below(const struct json *image, struct xlsnap_error *err)
         const char *format = json_get_string(image, "backing-filename-format");
         struct json *below = NULL;
 
-        rc = qemu_check_backing(image, err);
+        rc = check_backing(image, err);
         if (!rc && base && base[strcspn(base, ":/")] == ':')
             rc = img_prove_protocol(base, err);
         if (rc || !base || base[strcspn(base, ":/")] == ':')

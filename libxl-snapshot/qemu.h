@@ -86,9 +86,8 @@ char *qemu_img_arg_on(const char *path, const char *base,
 /*
  * QEMU guesses a format that the header does not have, from the first bytes; in a raw
  * base a guest may have written a header of qcow2 there, with any file of the host as
- * the next base.  -XLSNAP_REFUSED.  `image` is of QMP's type ImageInfo, or qemu-img's.
+ * the next base.  -XLSNAP_REFUSED.  `image` is of QMP's type ImageInfo.
  */
-int qemu_check_backing(const struct json *image, struct xlsnap_error *err);
 int qemu_check_backing_chain(const struct json *image,
                              struct xlsnap_error *err);
 /*

@@ -9,8 +9,9 @@
  * STEP:stop-after (the process stops itself, with SIGSTOP, for a test to change the
  * world meanwhile), STEP:cut-before, STEP:cut-after (the machine ends; only in the
  * lab).  Steps of disks come once for each group: STEP@VDEV:after... is that of the
- * group whose first disk is VDEV.  Within them STEP/VDEV:after... is when the driver's loop is done with
- * that disk; QEMU's transaction, which is of all disks, is not in a loop.
+ * group whose first disk is VDEV.  Within them STEP/VDEV:after... is when the driver's
+ * loop is done with that disk; QEMU's transaction, which is of all disks, is not in a
+ * loop.
  * Production builds have no such code.
  */
 #include "steps.h"

@@ -7,8 +7,8 @@
 
 #include <ctype.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "file.h"
 #include "process.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * memory-write.c: streams through the pipe, the file as it comes out, and the
- * ways in which a writer ends.  fork and fsync are replaced here, to know the
- * writer's pid and to fail.
+ * errors of a writer.  Its process: memory_writer_test.c.
  */
 #include <signal.h>
 #include <sys/mount.h>
@@ -10,74 +9,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "memory_testing.h"
+#include "memory_write_testing.h"
 
 #define MIB (1 << 20)
-
-static pid_t forked; /* the last child */
-static bool fsync_fails;
-
-pid_t fork(void)
-{
-    forked = _Fork();
-    return forked;
-}
-
-int fsync(int fd)
-{
-    if (fsync_fails) {
-        errno = EIO;
-        return -1;
-    }
-    return syscall(SYS_fsync, fd);
-}
-
-static int setup_writer(void **state)
-{
-    signal(SIGPIPE, SIG_IGN); /* as the command does */
-    fsync_fails = false;
-    return setup(state);
-}
-
-static struct memory_writer *start(const char *config)
-{
-    struct xlsnap_error err = { 0 };
-    struct memory_writer *w;
-
-    if (memory_writer_start("image", config, &w, &err))
-        fail_msg("%s", err.msg);
-    return w;
-}
-
-/* Like libxl's helper: blocking, until an error. */
-static int feed(struct memory_writer *w, const void *data, size_t len)
-{
-    const char *p = data;
-
-    for (ssize_t n; len; p += n, len -= n) {
-        n = write(memory_writer_fd(w), p, len);
-        if (n < 0)
-            return errno;
-    }
-    return 0;
-}
-
-static void finish(struct memory_writer *w, struct memory_written *written)
-{
-    struct xlsnap_error err = { 0 };
-
-    if (memory_writer_finish(w, written, &err))
-        fail_msg("%s", err.msg);
-    memory_writer_free(w);
-}
-
-/* What the file must be: the header for CONFIG, and the stream. */
-static void expect(struct image *im, const void *stream, size_t len)
-{
-    memset(im, 0, sizeof(*im));
-    image_xl(im, CONFIG, sizeof(CONFIG));
-    image_put(im, stream, len);
-}
 
 /* Writes a stream in pieces and looks at file, length and digest. */
 static void assert_written(const void *stream, size_t len, size_t piece)
@@ -250,18 +184,6 @@ static void a_last_byte_after_zeros_is_written(void **state)
 
 /* ---- the file ---- */
 
-static void assert_not_started(const char *message)
-{
-    struct xlsnap_error err = { 0 };
-    struct memory_writer *w;
-
-    assert_int_equal(memory_writer_start("image", CONFIG, &w, &err),
-                     -XLSNAP_FAILED);
-    assert_int_equal(err.code, XLSNAP_FAILED);
-    assert_string_equal(err.msg, message);
-    memory_writer_free(w);
-}
-
 static void an_existing_file_is_not_touched(void **state)
 {
     put_file("image", "precious", 8);
@@ -392,192 +314,6 @@ static void a_killed_writer_is_told(void **state)
     assert_stopped(w, 0, "the writer of memory image 'image' died");
 }
 
-/* What /proc/PID/status says of it, a number in that base. */
-static unsigned long long status_of(pid_t pid, const char *field, int base)
-{
-    cleanup_free char *path = xasprintf("/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "r");
-    unsigned long long value = -1;
-    char line[256];
-
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f))
-        if (!strncmp(line, field, strlen(field)) && line[strlen(field)] == ':')
-            value = strtoull(line + strlen(field) + 1, NULL, base);
-    fclose(f);
-    return value;
-}
-
-static bool ignores(pid_t pid, const int *signals, size_t n)
-{
-    unsigned long long mask = status_of(pid, "SigIgn", 16);
-
-    for (size_t i = 0; i < n; i++)
-        if (!(mask >> (signals[i] - 1) & 1))
-            return false;
-    return true;
-}
-
-static void the_writer_survives_the_signals_of_a_terminal(void **state)
-{
-    const int signals[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
-    struct memory_written written;
-    struct memory_writer *w = start(CONFIG);
-    int64_t deadline = now_ms() + 20000;
-
-    while (!ignores(forked, signals, ARRAY_SIZE(signals)) &&
-           now_ms() < deadline)
-        usleep(1000);
-    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-        assert_int_equal(kill(forked, signals[i]), 0);
-    assert_int_equal(feed(w, "stream", 6), 0);
-    finish(w, &written);
-    assert_int_equal(written.bytes,
-                     sizeof(struct xl_save_header) + 4 + sizeof(CONFIG) + 6);
-}
-
-/* ---- processes and descriptors ---- */
-
-static int count_descriptors(void)
-{
-    int n = 0;
-
-    for (int fd = 0; fd < 1024; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
-static void assert_no_child(void)
-{
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
-    assert_int_equal(errno, ECHILD);
-}
-
-static void a_writer_freed_early_leaves_no_process(void **state)
-{
-    int before = count_descriptors();
-    struct memory_writer *w = start(CONFIG);
-
-    assert_int_equal(feed(w, "stream", 6), 0);
-    memory_writer_free(w);
-    assert_no_child();
-    assert_int_equal(kill(forked, 0), -1);
-    assert_int_equal(count_descriptors(), before);
-    assert_int_equal(access("image", F_OK), 0);
-}
-
-/* libxl's helper may hang with the pipe in its hands. */
-static void a_writer_is_freed_while_the_pipe_is_held(void **state)
-{
-    struct memory_writer *w = start(CONFIG);
-    pid_t helper = _Fork();
-
-    if (!helper) {
-        pause();
-        _exit(0);
-    }
-    memory_writer_free(w);
-    assert_int_equal(kill(forked, 0), -1);
-    assert_int_equal(kill(helper, SIGKILL), 0);
-    assert_int_equal(waitpid(helper, NULL, 0), helper);
-}
-
-static void a_finished_writer_leaves_no_process(void **state)
-{
-    int before = count_descriptors();
-    struct memory_written written;
-
-    finish(start(CONFIG), &written);
-    assert_no_child();
-    assert_int_equal(count_descriptors(), before);
-}
-
-static void a_writer_not_started_leaves_no_process(void **state)
-{
-    int before = count_descriptors();
-
-    put_file("image", "", 0);
-    assert_not_started("cannot create memory image 'image': File exists");
-    assert_no_child();
-    assert_int_equal(count_descriptors(), before);
-}
-
-static void no_writer_can_be_freed(void **state)
-{
-    memory_writer_free(NULL);
-    assert_no_child();
-}
-
-/* A lock of ours, say, must not live on in the writer. */
-static void the_writer_keeps_no_other_descriptor(void **state)
-{
-    struct memory_written written;
-    struct memory_writer *w;
-    int theirs[2];
-    char c;
-
-    assert_int_equal(pipe(theirs), 0); /* without O_CLOEXEC */
-    w = start(CONFIG);
-    close(theirs[1]);
-    assert_int_equal(read(theirs[0], &c, 1), 0); /* waits while one is left */
-    assert_int_equal(kill(forked, 0), 0);
-    close(theirs[0]);
-    finish(w, &written);
-}
-
-/* What it reads is a guest's. */
-static void the_writer_has_no_privileges(void **state)
-{
-    struct memory_written written;
-    struct memory_writer *w = start(CONFIG);
-    int64_t deadline = now_ms() + 20000;
-
-    if (geteuid())
-        skip();
-    while (!status_of(forked, "Uid", 10) && now_ms() < deadline)
-        usleep(1000);
-    assert_int_equal(status_of(forked, "Uid", 10), 0x70000000 + forked);
-    assert_int_equal(status_of(forked, "Gid", 10), 0x70000000 + forked);
-    assert_int_equal(status_of(forked, "Groups", 10), 0); /* an empty list */
-    assert_int_equal(status_of(forked, "CapPrm", 16), 0);
-    assert_int_equal(status_of(forked, "CapEff", 16), 0);
-    assert_int_equal(status_of(forked, "NoNewPrivs", 10), 1);
-    assert_int_equal(feed(w, "stream", 6), 0);
-    finish(w, &written);
-    assert_int_equal(written.bytes,
-                     sizeof(struct xl_save_header) + 4 + sizeof(CONFIG) + 6);
-}
-
-/* libxl's helper has the pipe, too, and may outlive our end of it. */
-static void the_stream_ends_with_its_last_holder(void **state)
-{
-    struct memory_written written;
-    struct memory_writer *w = start(CONFIG);
-    pid_t helper = _Fork();
-    struct image im;
-
-    if (!helper) {
-        usleep(100000);
-        _exit(feed(w, "stream", 6));
-    }
-    memory_writer_eof(w);
-    assert_int_equal(memory_writer_fd(w), -1);
-    finish(w, &written);
-    expect(&im, "stream", 6);
-    assert_content("image", im.data, im.len);
-    image_free(&im);
-    assert_int_equal(waitpid(helper, NULL, 0), helper);
-}
-
-static int teardown_writer(void **state)
-{
-    umount2("small", MNT_DETACH); /* of a test that failed */
-    return teardown(state);
-}
-
-#define TEST(f) \
-    cmocka_unit_test_setup_teardown(f, setup_writer, teardown_writer)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -600,15 +336,6 @@ int main(void)
         TEST(a_full_disk_is_told),
         TEST(a_limit_on_files_is_told),
         TEST(a_killed_writer_is_told),
-        TEST(the_writer_survives_the_signals_of_a_terminal),
-        TEST(a_writer_freed_early_leaves_no_process),
-        TEST(a_writer_is_freed_while_the_pipe_is_held),
-        TEST(a_finished_writer_leaves_no_process),
-        TEST(a_writer_not_started_leaves_no_process),
-        TEST(no_writer_can_be_freed),
-        TEST(the_writer_keeps_no_other_descriptor),
-        TEST(the_writer_has_no_privileges),
-        TEST(the_stream_ends_with_its_last_holder),
     };
 
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);

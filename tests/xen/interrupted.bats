@@ -92,7 +92,9 @@ kill_tool()
     until_true 60 guest_shut_down
     image_being_written cut
     kill -KILL "$terminal"
-    wait "$terminal" || true
+    status=0
+    wait "$terminal" || status=$?
+    assert_status 137
     until_true 60 no_create
     until_true 60 no_guard
     assert_sound

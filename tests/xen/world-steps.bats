@@ -27,6 +27,7 @@ setup()
 
 teardown()
 {
+    ! stopped || xargs kill -CONT <"$BATS_TEST_TMPDIR/stopped"
     end_guest
     world_mended
 }
@@ -107,6 +108,15 @@ space_again()
     rm /var/lib/xen/filler
 }
 
+# assert_as_told STATUS: success is as after, and what failed (but for 5) as before.
+assert_as_told()
+{
+    case $1 in
+    0) [ "$outcome" = after ] || fail "success, but it is as $outcome" ;;
+    1 | 4) [ "$outcome" = before ] || fail "failed, but it is as $outcome" ;;
+    esac
+}
+
 # each CHECK COMMAND...: at each of its steps
 each()
 {
@@ -133,10 +143,7 @@ create_without_guest()
     assert_images_sound
     recovers
     create_outcome "$last" "$last"
-    case $ended in
-    0) [ "$outcome" = after ] || fail "success, but it is not there" ;;
-    1 | 4) [ "$outcome" = before ] || fail "failed, but it is there" ;;
-    esac
+    assert_as_told "$ended"
     assert_no_trace try
     assert_monitored
 }
@@ -160,10 +167,7 @@ create_with_guest()
         forget_try
         rm -rf "$try"
     fi
-    case $ended in
-    0) [ "$outcome" = after ] || fail "success, but it is not there" ;;
-    1 | 4) [ "$outcome" = before ] || fail "failed, but it is there" ;;
-    esac
+    assert_as_told "$ended"
     [ ! -e "$try" ] || fail "$try is left"
     assert_no_trace try
     assert_scanned
@@ -183,10 +187,7 @@ revert_whatever()
     recovers
     ! guest_is_gone || assert_images_sound
     revert_outcome "$last" "$earlier"
-    case $ended in
-    0) [ "$outcome" = after ] || fail "success, but not back" ;;
-    1 | 4) [ "$outcome" = before ] || fail "failed, but back" ;;
-    esac
+    assert_as_told "$ended"
     assert_tags gold
     assert_monitored
 }
