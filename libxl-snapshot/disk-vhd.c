@@ -31,8 +31,8 @@
  */
 #include "disk-vhd.h"
 
-#include <libgen.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <sys/statvfs.h>
 
 #include "op.h"

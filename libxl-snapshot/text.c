@@ -36,8 +36,8 @@ bool text_is_control(uint32_t c)
 /* Also what turns the direction of a line, and so shows another one. */
 static bool text_shows(uint32_t c)
 {
-    return !text_is_control(c) && !(c >= 0x2028 && c <= 0x202e) &&
-           !(c >= 0x2066 && c <= 0x2069);
+    return !text_is_control(c) && c != 0x61c && c != 0x200e && c != 0x200f &&
+           !(c >= 0x2028 && c <= 0x202e) && !(c >= 0x2066 && c <= 0x2069);
 }
 
 void text_make_printable(char *text)

@@ -5,8 +5,10 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "error.h"
+#include "text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,12 +16,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static inline void check_refusal(int rc, const struct xlsnap_error *err,
                                  int code)
 {
+    char printable[sizeof(err->msg)];
+
     if (rc >= 0 || rc != -err->code || (code && err->code != code) ||
         !err->msg[0])
         abort();
-    for (const char *s = err->msg; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127)
-            abort();
+    memcpy(printable, err->msg, sizeof(printable));
+    text_make_printable(printable);
+    if (strcmp(printable, err->msg))
+        abort();
 }
 
 #endif

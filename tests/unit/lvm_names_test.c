@@ -92,8 +92,10 @@ static void names_of_device_mapper_are_split(void **state)
 
 static void paths_are_split(void **state)
 {
-    const char *const bad[] = { "/dev/vg",    "/dev/vg/",   "/dev//lv", "vg/lv",
-                                "/dev/a/b/c", "/srv/vg/lv", "/dev/",    "" };
+    const char *const bad[] = { "/dev/vg",   "/dev/vg/",   "/dev//lv",
+                                "vg/lv",     "/dev/a/b/c", "/srv/vg/lv",
+                                "/dev/",     "",           "/dev/--config=x/lv",
+                                "/dev/vg/-x" };
     cleanup_free char *vg = NULL, *lv = NULL;
 
     assert_true(lvm_split_path("/dev/my-vg/my-lv", &vg, &lv));

@@ -195,6 +195,27 @@ snap_with_fakes()
         xl-snapshot "$@"
 }
 
+# The stopped ones of a command's processes: $stopped.
+stands_still()
+{
+    mapfile -t stopped < <(pgrep -r T -f "^$faulty ")
+    [ "${#stopped[@]}" -gt 0 ]
+}
+
+# snap_before STEP CHANGE ARGS...: it is stopped there, and goes on after the CHANGE.
+snap_before()
+{
+    XLSNAP_FAULT="$1:stop-before" timeout -k 10 400 "$faulty" "${@:3}" \
+        >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    until_true 120 stands_still || fail "it does not stop"
+    "$2"
+    kill -CONT "${stopped[@]}"
+    status=0
+    wait "$!" || status=$?
+    # shellcheck disable=SC2034  # run's, for whoever looks
+    output=$(cat "$BATS_TEST_TMPDIR/out") stderr=$(cat "$BATS_TEST_TMPDIR/err")
+}
+
 # snap_without privcmd|hypercall ARGS...: that device of Xen's gives no answers.
 snap_without()
 {

@@ -147,6 +147,19 @@ damaged()
     assert_untouched
 }
 
+@test "a directory that somebody else makes meanwhile, under the name we were to make" {
+    local way=$BATS_TEST_TMPDIR/way/in
+
+    made_by_another()
+    {
+        mkdir -p "$way"
+        chown 4711 "$way"
+    }
+    snap_before directory made_by_another create "$guest" name=new "path=$way/snap"
+    assert_refused "'$way' belongs to user 4711, who could put something else in its place"
+    [ -z "$(ls "$way")" ]
+}
+
 @test "revert to what others could have written is refused" {
     local copy=$BATS_TEST_TMPDIR/s
 

@@ -137,6 +137,23 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
     [ "$(dom0)" = "$dom0_mib" ]
 }
 
+@test "a lock that is no file is not waited for" {
+    xl_conf 'autoballoon="on"' "lockfile=\"$lock\""
+    rm -f "$lock"
+    mkfifo "$lock"
+    snap revert "$guest" name=gold
+    rm "$lock"
+    assert_status 4
+    assert_says "cannot open xl's lock file '$lock'"
+    ln -s /etc/passwd "$lock"
+    snap revert "$guest" name=gold
+    rm "$lock"
+    assert_status 4
+    assert_says "cannot open xl's lock file '$lock'"
+    assert_nothing_pending
+    [ "$(dom0)" = "$dom0_mib" ]
+}
+
 @test "it fails after that: domain 0 gets its memory back" {
     xl_conf 'autoballoon="on"' "lockfile=\"$lock\""
     XLSNAP_FAULT=memory:after run --separate-stderr \
