@@ -205,13 +205,16 @@ stands_still()
 # snap_before STEP CHANGE ARGS...: it is stopped there, and goes on after the CHANGE.
 snap_before()
 {
+    local running
+
     XLSNAP_FAULT="$1:stop-before" timeout -k 10 400 "$faulty" "${@:3}" \
         >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    running=$!
     until_true 120 stands_still || fail "it does not stop"
     "$2"
     kill -CONT "${stopped[@]}"
     status=0
-    wait "$!" || status=$?
+    wait "$running" || status=$?
     # shellcheck disable=SC2034  # run's, for whoever looks
     output=$(cat "$BATS_TEST_TMPDIR/out") stderr=$(cat "$BATS_TEST_TMPDIR/err")
 }
