@@ -15,6 +15,7 @@
 #include "util.h"
 
 #define UNUSED_TIMEOUT_MS 60000
+#define OTHERS_MS 2000 /* for the name of another domain's disk */
 #define CLOSED_TIMEOUT_MS 5000
 
 /* Does this domain have one of our disks?  Its vdev there, or NULL. */
@@ -32,7 +33,8 @@ static const struct disk *disks_used_by(struct op *op, uint32_t domid)
         /* libxl has cut "vhd:" off, as far as it is known. */
         if (tapdisk_file(path))
             path = tapdisk_file(path);
-        if (path && *path && !file_id(path, &id, &ignored))
+        /* Ours has answered; one that does not is not ours. */
+        if (path && *path && !file_id_within(path, OTHERS_MS, &id, &ignored))
             used = disks_find_id(op, &id);
     }
     if (list)

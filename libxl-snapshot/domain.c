@@ -16,6 +16,8 @@
 
 #include "util.h"
 
+/* Each fails if somebody has written there meanwhile. */
+#define WITHDRAW_TRIES 100
 #define BACKENDS "/local/domain/0/"
 /* What a domain may have beyond its target (libxl_x86.c, libxl__arch_extra_memory);
  * ACPI tables of PVH ones come to some pages more. */
@@ -131,7 +133,7 @@ bool domain_withdraw_suspend(uint32_t domid)
 
     if (!xsh)
         return false;
-    while (again) {
+    for (int n = 0; again && n < WITHDRAW_TRIES; n++) {
         xs_transaction_t t = xs_transaction_start(xsh);
         cleanup_free char *value = NULL;
         bool ended;

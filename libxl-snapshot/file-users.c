@@ -5,8 +5,27 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 
+#include "run.h"
 #include "util.h"
+
+/* By what the kernel knows of it: a server that is asked may never answer, and this is
+ * another process's file. */
+static bool file_fd_is(const struct file_id *wanted, int dir, const char *fd)
+{
+    struct statx known;
+    struct file_id id;
+
+    if (statx(dir, fd, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &known))
+        return false;
+    id = file_id_of(&(struct stat){
+        .st_mode = known.stx_mode,
+        .st_dev = makedev(known.stx_dev_major, known.stx_dev_minor),
+        .st_rdev = makedev(known.stx_rdev_major, known.stx_rdev_minor),
+        .st_ino = known.stx_ino });
+    return file_id_equal(&id, wanted);
+}
 
 /* How a descriptor was opened: the octal flags in /proc/PID/fdinfo/FD. */
 static bool file_fd_writes(const char *pid, const char *fd)
@@ -29,20 +48,14 @@ static int file_count_fds(const struct file_id *id, const char *pid,
     cleanup_free char *path = xasprintf("/proc/%s/fd", pid);
     DIR *dir = opendir(path);
     struct dirent *entry;
-    struct file_id other;
-    struct stat st;
     int n = 0;
 
     if (!dir)
         return 0;
-    while ((entry = readdir(dir))) {
-        if (!isdigit((unsigned char)entry->d_name[0]) ||
-            fstatat(dirfd(dir), entry->d_name, &st, 0))
-            continue;
-        other = file_id_of(&st);
-        n += file_id_equal(id, &other) &&
+    while ((entry = readdir(dir)))
+        n += isdigit((unsigned char)entry->d_name[0]) &&
+             file_fd_is(id, dirfd(dir), entry->d_name) &&
              (!writing || file_fd_writes(pid, entry->d_name));
-    }
     closedir(dir);
     return n;
 }
@@ -68,6 +81,23 @@ static int file_count_users(const struct file_id *id, pid_t except,
     }
     closedir(proc);
     return n;
+}
+
+int file_id_within(const char *path, int timeout_ms, struct file_id *id_r,
+                   struct xlsnap_error *err)
+{
+    const char *argv[] = { "stat", "-Lc", "%d %i %r %f", "--", path, NULL };
+    unsigned long long dev, ino, rdev;
+    cleanup_free char *out = NULL;
+    unsigned int mode;
+    int rc = run_output(argv, timeout_ms, &out, err);
+
+    if (!rc && sscanf(out, "%llu %llu %llu %x", &dev, &ino, &rdev, &mode) != 4)
+        rc = xlsnap_fail(err, XLSNAP_FAILED, "'stat' gave '%s'", out);
+    if (!rc)
+        *id_r = file_id_of(&(struct stat){
+            .st_mode = mode, .st_dev = dev, .st_rdev = rdev, .st_ino = ino });
+    return rc;
 }
 
 int file_users(const struct file_id *id, pid_t except, pid_t *pid_r)

@@ -21,6 +21,10 @@ struct file_id {
 struct file_id file_id_of(const struct stat *st);
 /* Follows symlinks.  -XLSNAP_FAILED with errnum if it cannot be stat'ed. */
 int file_id(const char *path, struct file_id *id_r, struct xlsnap_error *err);
+/* The same by another process, so that a file system that does not answer holds up
+ * nobody for longer. */
+int file_id_within(const char *path, int timeout_ms, struct file_id *id_r,
+                   struct xlsnap_error *err);
 int file_fd_id(int fd, struct file_id *id_r, struct xlsnap_error *err);
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 
@@ -140,10 +144,10 @@ char *file_resolve(const char *path);
 
 /*
  * The processes that have the file open (any /proc/PID/fd whose target has
- * this identity), except `except` (0: none excepted).  Returns the number,
- * and the first one's pid in *pid_r (may be NULL); -1 without /proc.  Needs
- * root to be complete.  The kernel's own users (a loop device) and mappings
- * without a descriptor are not seen.
+ * this identity), except `except` (0: none excepted), by what the kernel knows: no
+ * server of a file system is asked.  Returns the number, and the first one's pid in
+ * *pid_r (may be NULL); -1 without /proc.  Needs root to be complete.  The kernel's
+ * own users (a loop device) and mappings without a descriptor are not seen.
  */
 int file_users(const struct file_id *id, pid_t except, pid_t *pid_r);
 /* The same, of those only that have it open for writing. */

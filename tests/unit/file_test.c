@@ -146,6 +146,24 @@ static void a_missing_file_has_no_id(void **state)
                  "cannot examine 'none': No such file or directory");
 }
 
+static void another_process_sees_the_same_file(void **state)
+{
+    const char *const names[] = { "a", "soft", "-L", ".", "/dev/null" };
+    struct xlsnap_error err = { 0 };
+    struct file_id id, want;
+
+    put("a", "");
+    put("-L", "");
+    assert_int_equal(symlink("a", "soft"), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        want = id_of(names[i]);
+        assert_int_equal(file_id_within(names[i], 20000, &id, &err), 0);
+        assert_true(file_id_equal(&id, &want));
+    }
+    assert_int_equal(file_id_within("none", 20000, &id, &err), -XLSNAP_FAILED);
+    assert_non_null(strstr(err.msg, "No such file or directory"));
+}
+
 /* ---- reading ---- */
 
 static void a_file_is_read_whole(void **state)
@@ -336,6 +354,7 @@ int main(void)
         TEST(two_files_have_two_ids),
         TEST(a_block_device_is_known_by_its_number),
         TEST(a_missing_file_has_no_id),
+        TEST(another_process_sees_the_same_file),
         TEST(a_file_is_read_whole),
         TEST(an_empty_file_is_read),
         TEST(a_file_that_says_length_0_is_read),

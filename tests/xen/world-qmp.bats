@@ -64,7 +64,7 @@ commands()
     sent=$(wc -l <"$BATS_TEST_TMPDIR/commands")
 }
 
-# misbehaves NUMBER HOW COMMAND...
+# misbehaves NUMBER HOW COMMAND...: its exit status becomes $ended.
 misbehaves()
 {
     between "$1" "$2"
@@ -72,14 +72,15 @@ misbehaves()
     context="$2 at $1, $3"
     run --separate-stderr timeout -k 10 500 xl-snapshot "${@:3}"
     between_end
+    ended=$status
     context+=" ($(sed -n "$1p" "$BATS_TEST_TMPDIR/commands"))"
-    case $status in
+    case $ended in
     0 | 1 | 4 | 5) ;;
     *) fail "exit status" ;;
     esac
     until_true 200 no_guard || fail "the guard stays"
     assert_sound
-    if [ "$status" -eq 5 ]; then
+    if [ "$ended" -eq 5 ]; then
         snap recover
         assert_status 0
         assert_sound
@@ -90,7 +91,7 @@ misbehaves()
 
 create_misbehaves()
 {
-    local nodes outcome=before
+    local ended nodes outcome=before
 
     nodes=$(qemu_nodes)
     misbehaves "$1" "$2" create "$guest" name=try "$disks"
@@ -98,7 +99,7 @@ create_misbehaves()
         outcome=after
         forget_try
     else
-        [ "$status" -ne 0 ] || fail "success, and no snapshot"
+        [ "$ended" -ne 0 ] || fail "success, and no snapshot"
         [ "$(qemu_nodes)" = "$nodes" ] || fail "QEMU has other images open"
     fi
     assert_gold_only
@@ -108,11 +109,11 @@ create_misbehaves()
 
 revert_misbehaves()
 {
-    local id
+    local ended id
 
     id=$(domid)
     misbehaves "$1" "$2" revert "$guest" name=gold
-    [ "$status" -eq 0 ] || [ "$(domid)" = "$id" ] || fail "another domain"
+    [ "$ended" -eq 0 ] || [ "$(domid)" = "$id" ] || fail "another domain"
     assert_gold_only
     assert_monitored
     printf '# %s: %s\n' "$context" \

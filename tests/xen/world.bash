@@ -5,7 +5,7 @@
 # For teardown: also after a test that failed half way.
 world_mended()
 {
-    ! kill -0 "${background:-none}" 2>/dev/null || kill "$background"
+    ! kill -0 "${background:-none}" 2>/dev/null || kill -KILL "$background"
     pkill -CONT -f qemu-system
     pkill -CONT xenstored
     ! mountpoint -q "$dir" || umount "$dir"

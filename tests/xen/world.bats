@@ -203,6 +203,34 @@ time.sleep(600)' "$socket" >"$BATS_TEST_TMPDIR/connected" 3>&- &
     forget_try
 }
 
+@test "another domain's disk is on a file system that does not answer: nobody waits for it" {
+    local n
+
+    modprobe fuse
+    mkdir -p "$dir"
+    "$BATS_TEST_DIRNAME/fakes/silent-fs" "$dir" 3>&- &
+    background=$!
+    until_true 20 mountpoint -q "$dir"
+    printf '%s\n' 'name = "neighbour"' 'type = "pv"' 'memory = 40' \
+        'kernel = "/usr/local/lib/lab/vmlinux"' \
+        "disk = [ '$dir/file,raw,xvda,w' ]" >/run/neighbour.cfg
+    xl create -q -p /run/neighbour.cfg 3>&-
+    kill -STOP "$background"
+    run timeout 2 stat "$dir/file"
+    assert_status 124
+    snapshot try
+    n=$(newest)
+    go_on "$n"
+    snap revert "$guest" name=try
+    assert_status 0
+    assert_back_at "$n"
+    kill -KILL "$background"
+    background=
+    destroyed neighbour
+    umount -l "$dir"
+    forget_try
+}
+
 @test "the clock jumps for hours, both ways" {
     local started
 
