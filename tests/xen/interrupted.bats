@@ -203,30 +203,29 @@ kill_tool()
     assert_no_trace cut
 }
 
-@test "a disk that fills up under the memory image: exit 1, no trace" {
-    mkdir -p "$BATS_TEST_TMPDIR/full"
-    mount -t tmpfs -o size=140M,mode=700 none "$BATS_TEST_TMPDIR/full"
-    xl snapshot-create "$guest" name=cut "path=$BATS_TEST_TMPDIR/full" \
-        2>"$BATS_TEST_TMPDIR/err" 3>&- &
-    creator=$!
-    # At once: no sleep, and all that is left is taken in one call.
-    until compgen -G "$BATS_TEST_TMPDIR/full/memory.save.new-*" >/dev/null; do
-        :
-    done
-    until fallocate -l "$(df --output=avail -B1 "$BATS_TEST_TMPDIR/full" |
-        tail -n 1)" "$BATS_TEST_TMPDIR/full/filler" 2>/dev/null; do
-        :
-    done
-    end_create
-    local left
+# The directory of the memory image has room for $percent of one, from now on.
+room_shrinks()
+{
+    mount -o "remount,size=$((bytes * percent / 100 + 4096))" "$full"
+}
 
-    left=$(ls "$BATS_TEST_TMPDIR/full")
-    umount "$BATS_TEST_TMPDIR/full"
-    assert_status 1
-    assert_says "No space left on device"
-    [ "$left" = filler ]
-    assert_sound
-    assert_no_trace cut
+@test "space runs out at 0, 50 and 99 percent of the memory image: exit 1, no trace" {
+    local full=$BATS_TEST_TMPDIR/full bytes percent
+
+    snapshot whole
+    bytes=$(du -B1 "$snapshots/$guest/whole/memory.save" | cut -f 1)
+    mkdir -p "$full"
+    mount -t tmpfs -o size=200M,mode=700 none "$full"
+    for percent in 0 50 99; do
+        snap_before memory-save room_shrinks create "$guest" name=cut "path=$full"
+        mount -o remount,size=200M "$full"
+        assert_status 1
+        assert_says "No space left on device"
+        [ -z "$(ls -A "$full")" ]
+        assert_sound
+        assert_no_trace cut
+    done
+    umount "$full"
 }
 
 # bats test_tags=long

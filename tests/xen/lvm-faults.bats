@@ -114,6 +114,52 @@ END
     assert_undone
 }
 
+# bats test_tags=long
+@test "a thin pool that is full in the pause: it ends, and with room again the guest goes on" {
+    local table
+
+    table=$(dmsetup table "${vg/-/--}-root--a")
+    lv lvcreate -qq -y -Wn -V 640M -T "$vg/pool" -n filler
+    program lvcreate <<END
+case "\$*" in
+*--test*) ;;
+*root-b-new*)
+    # used/total blocks of 64 KiB; it ends when there is no more
+    dmsetup status ${vg/-/--}-pool-tpool >$BATS_TEST_TMPDIR/pool
+    blocks=\$(awk '{ split(\$6, n, "/"); print n[2] - n[1] }' $BATS_TEST_TMPDIR/pool)
+    dd if=/dev/zero of=/dev/$vg/filler bs=64k count="\$blocks" oflag=direct status=none
+    dmsetup status ${vg/-/--}-pool-tpool >$BATS_TEST_TMPDIR/pool
+    ;;
+esac
+exec /sbin/lvcreate "\$@"
+END
+    snap_with_fakes create "$guest" name=new
+    lv lvremove -qq -f -y "$vg/filler"
+    assert_says "disk 'xvdb': 'lvcreate' exited with status 5: "
+    [[ $(<"$BATS_TEST_TMPDIR/pool") == *out_of_data_space* ]] || fail "it was not full"
+    assert_undone
+}
+
+@test "an LVM that knows other options, or tells other things: refused" {
+    program lvs <<'END'
+echo "lvs: unrecognized option '--reportformat'" >&2
+echo "  Error during parsing of command line." >&2
+exit 3
+END
+    snap_with_fakes create "$guest" name=new
+    assert_status 4
+    assert_says "'lvs' exited with status 3: Error during parsing of command line."
+    program lvs <<'END'
+/sbin/lvs "$@" | sed 's/"lv_uuid"/"uuid_of_lv"/g'
+END
+    snap_with_fakes create "$guest" name=new
+    assert_status 4
+    assert_says "lv_uuid"
+    assert_sound
+    assert_nothing_pending
+    assert_gold_lvs
+}
+
 @test "LVM's programs cannot be run: refused" {
     # shellcheck disable=SC2016  # for the other shell
     run --separate-stderr unshare -m sh -c \

@@ -17,6 +17,8 @@ setup()
     flaky_disk
     guest_new
     earlier=$(newest)
+    overlays="disks=['vdev=xvda,snapshot=overlay,target=$dir/a.try',
+        'vdev=xvdb,snapshot=overlay,target=$dir/b.try']"
     case $BATS_TEST_DESCRIPTION in
     revert*)
         snapshot gold "path=$dir/gold"
@@ -87,6 +89,21 @@ disk_mended()
     mount "/dev/mapper/$device" "$dir"
 }
 
+# As after an error that the file system has seen (ext4(5), errors=).
+becomes_read_only()
+{
+    mount -o remount,errors=remount-ro "$dir"
+    echo 1 >"/sys/fs/ext4/$(basename "$(realpath "/dev/mapper/$device")")/trigger_fs_error"
+    run ! touch "$dir/something"
+}
+
+writable_again()
+{
+    umount "$dir"
+    run e2fsck -fy "/dev/mapper/$device"
+    mount "/dev/mapper/$device" "$dir"
+}
+
 no_space()
 {
     ! cat /dev/zero >/var/lib/xen/filler 2>/dev/null
@@ -133,6 +150,39 @@ create_without_guest()
     assert_images_sound
     recovers
     create_outcome "$last" "$last"
+    assert_as_told "$ended"
+    assert_no_trace try
+    assert_monitored
+}
+
+# The disk of the overlays fails, and so, later on, the guest's own: it is ended. What
+# it was told to be written is there all the same.
+create_on_failing()
+{
+    local before ended last
+
+    before=$(labguest last "$guest")
+    at_step "$1" "$change" "${@:2}"
+    ended=$status
+    last=$(labguest last "$guest")
+    end_guest
+    "$mended"
+    recovers
+    outcome=before
+    if [ -f "$snapshots/$guest/try/snapshot.cfg" ]; then
+        outcome=after
+        snap revert "$guest" name=try
+        assert_status 0
+        lowest=$(labguest lowest "$guest")
+        [ "$lowest" -ge "$before" ] || fail "$lowest: 'try' lacks records up to $before"
+        assert_scanned
+        end_guest
+        rm -r "${snapshots:?}/$guest/try" "$dir"/*.try
+        last=$before
+    fi
+    [ "$(ls "$dir")" = lost+found ] || fail "overlays are left"
+    start_again
+    [ "$lowest" -ge "$last" ] || fail "$lowest: records up to $last are lost"
     assert_as_told "$ended"
     assert_no_trace try
     assert_monitored
@@ -197,6 +247,16 @@ revert_whatever()
     each create_with_guest create "$guest" name=try "path=$try"
 }
 
+@test "create: the file system of the memory image turns read-only before a step" {
+    change=becomes_read_only mended=writable_again try=$dir/try
+    each create_with_guest create "$guest" name=try "path=$try"
+}
+
+@test "create: the disk of the overlays fails before a step" {
+    change=disk_fails mended=disk_mended
+    each create_on_failing create "$guest" name=try "$overlays"
+}
+
 @test "create: there is no space for libxl's state before a step" {
     change=no_space mended=space_again try=$snapshots/$guest/try
     each create_with_guest create "$guest" name=try
@@ -209,6 +269,11 @@ revert_whatever()
 
 @test "revert: the disk of the memory image fails before a step" {
     change=disk_fails mended=disk_mended
+    each revert_whatever revert "$dir/gold/snapshot.cfg"
+}
+
+@test "revert: the file system of the memory image turns read-only before a step" {
+    change=becomes_read_only mended=writable_again
     each revert_whatever revert "$dir/gold/snapshot.cfg"
 }
 
