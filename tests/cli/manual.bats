@@ -40,3 +40,20 @@ cd "$BATS_TEST_DIRNAME/../.." || exit
         }
     done < <(grep '^| ' docs/disks.md | grep -o '`[a-z-]*`\*\?' | tr '`' ' ' | sort -u)
 }
+
+@test "each test that tests/promises names is there" {
+    local test file name
+
+    cd "$BATS_TEST_DIRNAME/.."
+    while read -r test; do
+        file=${test%%: *} name=${test#*: }
+        case $name in
+        *'*') name=${name%\*} ;;
+        *) name+='" {' ;;
+        esac
+        grep -qF "@test \"$name" "xen/$file.bats" "power/$file.bats" 2>/dev/null || {
+            echo "$test"
+            return 1
+        }
+    done < <(sed -n '/^[^#]/s/.* | //p' promises)
+}
