@@ -295,6 +295,23 @@ static void a_record_that_is_no_file_is_told(void **state)
     pending_clear(&found.p);
 }
 
+/* What it says is carried out, by root. */
+static void a_record_that_others_could_write_is_refused(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct found found = { 0 };
+
+    write_small(UUID, "web1");
+    assert_int_equal(chmod(RECORD, 0606), 0);
+    assert_int_equal(pending_each(&xs, found_one, &found, &err),
+                     -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, RECORD "' can be written to by others "
+                                           "(mode 0606)"));
+    assert_int_equal(chmod(RECORD, 0600), 0);
+    assert_int_equal(pending_each(&xs, found_one, &found, &err), 0);
+    pending_clear(&found.p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +330,7 @@ int main(void)
         TEST(a_disk_that_is_no_object_is_told),
         TEST(a_huge_record_is_told),
         TEST(a_record_that_is_no_file_is_told),
+        TEST(a_record_that_others_could_write_is_refused),
     };
 
     return cmocka_run_group_tests_name("pending_damaged", tests, NULL, NULL);
