@@ -12,7 +12,9 @@
 #include "cfg.h"
 #include "util.h"
 
-const char *__lsan_default_suppressions(void);
+/* The sanitizer's library looks for it. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(
+    void);
 
 const char *__lsan_default_suppressions(void)
 {

@@ -211,7 +211,7 @@ time.sleep(600)' "$socket" >"$BATS_TEST_TMPDIR/connected" 3>&- &
     "$BATS_TEST_DIRNAME/fakes/silent-fs" "$dir" 3>&- &
     background=$!
     until_true 20 mountpoint -q "$dir"
-    printf '%s\n' 'name = "neighbour"' 'type = "pv"' 'memory = 40' \
+    printf '%s\n' 'name = "neighbour"' 'type = "pv"' 'memory = 80' \
         'kernel = "/usr/local/lib/lab/vmlinux"' \
         "disk = [ '$dir/file,raw,xvda,w' ]" >/run/neighbour.cfg
     xl create -q -p /run/neighbour.cfg 3>&-
