@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "json.h"
 #include "op.h"
@@ -12,6 +13,8 @@
 
 #define RECORD_FORMAT 7
 #define RECORD_MAX (1 << 20)
+#define READ_TRIES 100
+#define RECORD_ROOM 8192 /* bytes that it may become longer */
 
 static void record_put_id(struct json_writer *w, const char *name,
                           const struct file_id *id)
@@ -129,13 +132,60 @@ bool pending_same_boot(const struct pending *p)
     return p->boot_id && *id && !strcmp(p->boot_id, id);
 }
 
+/* To be freed. */
+static char *record_spare(const char *file)
+{
+    return xasprintf("%.*s.spare", (int)(strlen(file) - strlen(".json")), file);
+}
+
+/* The text, and spaces up to that size. */
+static char *record_padded(const char *text, size_t size)
+{
+    return xasprintf("%-*s", (int)size, text);
+}
+
+/* Writes the spare file, which has its space, and exchanges it for the record. */
+static bool record_exchange(const char *file, const char *spare,
+                            const char *text)
+{
+    cleanup_close int fd = open(spare, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct xlsnap_error ignored = { 0 };
+    cleanup_free char *padded = NULL;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) || st.st_size > RECORD_MAX ||
+        strlen(text) > (size_t)st.st_size)
+        return false;
+    padded = record_padded(text, st.st_size);
+    return !file_write_all(fd, padded, st.st_size) && !fsync(fd) &&
+           !renameat2(AT_FDCWD, spare, AT_FDCWD, file, RENAME_EXCHANGE) &&
+           !file_fsync_dir_of(file, &ignored);
+}
+
+/* Both anew.  Without a spare file nothing is begun. */
+static int record_replace(const char *file, const char *spare, const char *text,
+                          bool begun, struct xlsnap_error *err)
+{
+    size_t size = strlen(text) + RECORD_ROOM;
+    cleanup_free char *padded = record_padded(text, size);
+    struct xlsnap_error ignored = { 0 };
+    int rc = begun ? 0 : file_write_durable(spare, padded, size, true, err);
+
+    if (!rc)
+        rc = file_write_durable(file, padded, size, true, err);
+    if (!rc && begun)
+        file_write_durable(spare, padded, size, true, &ignored);
+    return rc;
+}
+
 int pending_write(struct xlsnap *xs, struct pending *p,
                   struct xlsnap_error *err)
 {
-    cleanup_free char *dir = pending_dir(xs);
-    cleanup_free char *text = NULL;
+    cleanup_free char *dir = pending_dir(xs), *text = NULL;
     cleanup_free char *file = pending_file(xs, p->uuid);
+    cleanup_free char *spare = record_spare(file);
     int rc = file_make_dir(dir, NULL, err);
+    bool begun = p->file;
 
     free(p->boot_id);
     p->boot_id = host_boot_id();
@@ -143,15 +193,19 @@ int pending_write(struct xlsnap *xs, struct pending *p,
     /* Before it is written: a failure may leave it in place, to be dropped. */
     free(p->file);
     p->file = xstrdup(file);
-    if (!rc)
-        rc = file_write_durable(file, text, strlen(text), true, err);
+    if (!rc && !(begun && record_exchange(file, spare, text)))
+        rc = record_replace(file, spare, text, begun, err);
     return rc ? xlsnap_prefix(err, "cannot write the pending record") : 0;
 }
 
 int pending_drop(struct pending *p, struct xlsnap_error *err)
 {
-    int rc = p->file ? file_unlink(p->file, err) : 0;
+    cleanup_free char *spare = p->file ? record_spare(p->file) : NULL;
+    int rc;
 
+    if (spare)
+        unlink(spare); /* alone it would mean nothing */
+    rc = p->file ? file_unlink(p->file, err) : 0;
     if (rc)
         return rc;
     free(p->file);
@@ -314,17 +368,30 @@ static bool record_get(struct pending *p, const struct json *v)
            (p->memory_tmp || strcmp(p->operation, "create"));
 }
 
+/* Without ->file: it is not there, or has just been dropped. */
 static int pending_read(const char *file, struct pending *p,
                         struct xlsnap_error *err)
 {
     cleanup_free char *text = NULL;
     struct json *root = NULL;
+    struct file_stamp then;
     size_t len;
     /* What it says is carried out. */
     int rc = file_check_trusted(file, err);
 
-    if (!rc)
+    /* Whoever has its lock may write it meanwhile, and then this very file. */
+    for (int n = 0; !rc && n < READ_TRIES; n++) {
+        free(text);
+        text = NULL;
+        then = file_stamp(file);
         rc = file_read(file, RECORD_MAX, &text, &len, err);
+        if (!file_was_written(file, &then, true))
+            break;
+    }
+    if (rc && err->errnum == ENOENT) {
+        memset(err, 0, sizeof(*err));
+        return 0;
+    }
     if (!rc)
         rc = json_parse(text, len, file, &root, err);
     if (rc)
@@ -345,8 +412,6 @@ int pending_find(struct xlsnap *xs, const char *uuid, struct pending *p,
     cleanup_free char *file = pending_file(xs, uuid);
 
     memset(p, 0, sizeof(*p));
-    if (access(file, F_OK) && errno == ENOENT)
-        return 0;
     return pending_read(file, p, err);
 }
 
@@ -375,7 +440,7 @@ int pending_each(struct xlsnap *xs,
 
         if (!rc && more)
             rc = pending_read(file, &p, err);
-        if (!rc && more)
+        if (!rc && more && p.file)
             more = found(&p, user);
         pending_clear(&p);
         free(list[i]);

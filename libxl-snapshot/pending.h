@@ -4,7 +4,10 @@
  * change and removed after the last, from which recover learns what a killed
  * run or a host crash has left.  One per domain,
  * STATE_DIR/pending/UUID.json; while it is there, every other changing command
- * on the domain or its disks refuses.
+ * on the domain or its disks refuses.  Beside it is UUID.spare, of the same size: what
+ * changes is written there, and the two are exchanged, so that a record that has been
+ * written once does not want for space (but where a file system never writes in place,
+ * as btrfs).
  *
  * It says what was to be made, not how far things came: recover decides by
  * looking.  What is not to be seen in the system stands in the record: whether

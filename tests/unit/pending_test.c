@@ -196,10 +196,119 @@ static void a_record_that_may_be_there_is_dropped(void **state)
     assert_int_equal(pending_write(&xs, &p, &err), -XLSNAP_FAILED);
     assert_int_equal(err.errnum, EIO);
     dir_fsync_fails = false;
+    assert_int_equal(access(SPARE, F_OK), 0);
+    assert_int_equal(pending_drop(&p, &drop), 0);
+    assert_int_equal(access(SPARE, F_OK), -1);
+    write_record(&p);
+    dir_fsync_fails = true;
+    assert_int_equal(pending_write(&xs, &p, &err), -XLSNAP_FAILED);
+    dir_fsync_fails = false;
     assert_int_equal(access(RECORD, F_OK), 0);
     assert_int_equal(pending_drop(&p, &drop), 0);
     assert_int_equal(access(RECORD, F_OK), -1);
+    assert_int_equal(access(SPARE, F_OK), -1);
     assert_int_equal(count_records(), 1);
+    pending_clear(&p);
+}
+
+static ino_t inode_of(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_ino;
+}
+
+static void assert_written_as(const struct pending *p)
+{
+    struct found found = { 0 };
+
+    read_records(&found);
+    assert_int_equal(found.n, 1);
+    assert_same(&found.p, p);
+    pending_clear(&found.p);
+}
+
+static void a_change_wants_no_space(void **state)
+{
+    ino_t record, spare;
+    struct pending p;
+    struct stat st;
+    off_t size;
+
+    make(&p);
+    write_record(&p);
+    record = inode_of(RECORD);
+    spare = inode_of(SPARE);
+    assert_int_equal(stat(RECORD, &st), 0);
+    size = st.st_size;
+    for (int n = 0; n < 3; n++) {
+        p.domid = 1000 * n;
+        p.disks[0].node[n] = '-';
+        write_record(&p);
+        assert_int_equal(inode_of(RECORD), n % 2 ? record : spare);
+        assert_int_equal(inode_of(SPARE), n % 2 ? spare : record);
+        assert_int_equal(stat(SPARE, &st), 0);
+        assert_int_equal(st.st_size, size);
+        assert_written_as(&p);
+    }
+    pending_clear(&p);
+}
+
+/* Of a run that was killed, or somebody has taken it away. */
+static void without_a_spare_file_a_record_is_made_anew(void **state)
+{
+    struct pending p;
+
+    make(&p);
+    write_record(&p);
+    p.domid = 8;
+    assert_int_equal(unlink(SPARE), 0);
+    write_record(&p);
+    assert_written_as(&p);
+    p.domid = 9;
+    assert_int_equal(unlink(SPARE), 0);
+    assert_int_equal(symlink("elsewhere", SPARE), 0);
+    write_record(&p);
+    assert_written_as(&p);
+    assert_int_equal(access("state/pending/elsewhere", F_OK), -1);
+    assert_int_equal(inode_of(SPARE) != inode_of(RECORD), 1);
+    assert_int_equal(truncate(SPARE, 10), 0);
+    p.domid = 10;
+    write_record(&p);
+    assert_written_as(&p);
+    pending_clear(&p);
+}
+
+static void a_record_may_become_longer_than_there_is_room(void **state)
+{
+    struct pending p;
+    char *name;
+
+    make(&p);
+    write_record(&p);
+    name = xcalloc(20001, 1);
+    memset(name, 'x', 20000);
+    free(p.name);
+    p.name = name;
+    write_record(&p);
+    assert_written_as(&p);
+    write_record(&p);
+    assert_written_as(&p);
+    pending_clear(&p);
+}
+
+static void a_spare_file_without_record_is_replaced(void **state)
+{
+    struct pending p;
+
+    make(&p);
+    write_record(&p);
+    assert_int_equal(unlink(RECORD), 0);
+    pending_clear(&p);
+    make(&p);
+    write_record(&p);
+    assert_written_as(&p);
     pending_clear(&p);
 }
 
@@ -264,6 +373,14 @@ static void a_directory_that_is_none_is_told(void **state)
     assert_string_equal(err.msg, "cannot read 'state/pending': Not a "
                                  "directory");
     assert_int_equal(found.n, 0);
+}
+
+/* Found in the directory, and then dropped by whoever has made it. */
+static void a_record_that_has_just_gone_is_none(void **state)
+{
+    write_small(OTHER_UUID, "web2");
+    assert_int_equal(symlink("gone", RECORD), 0);
+    assert_int_equal(count_records(), 1);
 }
 
 static void all_records_are_found(void **state)
@@ -546,11 +663,16 @@ int main(void)
         TEST(records_are_for_root_only),
         TEST(a_directory_for_others_to_write_is_refused),
         TEST(a_record_that_may_be_there_is_dropped),
+        TEST(a_change_wants_no_space),
+        TEST(without_a_spare_file_a_record_is_made_anew),
+        TEST(a_record_may_become_longer_than_there_is_room),
+        TEST(a_spare_file_without_record_is_replaced),
         TEST(a_dropped_record_is_gone),
         TEST(a_record_that_was_never_written_is_dropped),
         TEST(a_record_that_cannot_be_dropped_is_told),
         TEST(no_directory_is_no_record),
         TEST(a_directory_that_is_none_is_told),
+        TEST(a_record_that_has_just_gone_is_none),
         TEST(all_records_are_found),
         TEST(the_search_ends_when_told),
         TEST(other_files_are_no_records),

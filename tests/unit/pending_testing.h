@@ -21,6 +21,7 @@
 #define UUID "11111111-2222-3333-4444-555555555555"
 #define OTHER_UUID "99999999-2222-3333-4444-555555555555"
 #define RECORD "state/pending/" UUID ".json"
+#define SPARE "state/pending/" UUID ".spare"
 #define NO_RECORD                                                \
     "'" RECORD "' is no pending record of this version; remove " \
     "it when you know what it was of"

@@ -13,9 +13,12 @@ setup_file()
     export guests
     rm -rf "$disks" "${snapshots:?}"/many*
     mkdir -p "$disks"
+    dom0_mib=$(xl list 0 | awk 'NR == 2 { print $3 }')
+    export dom0_mib
+    xl mem-set 0 $((dom0_mib - 450))
     for name in $guests; do
         labguest disk "$disks/$name.qcow2" 16M
-        labguest start "$name" --mem 72 --slots 64 --disk "$disks/$name.qcow2,qcow2,xvda,w"
+        labguest start "$name" --mem 104 --slots 64 --disk "$disks/$name.qcow2,qcow2,xvda,w"
     done
 }
 
@@ -26,6 +29,7 @@ teardown_file()
     for name in $guests; do
         destroyed "$name"
     done
+    xl mem-set 0 "$dom0_mib"
 }
 
 setup()

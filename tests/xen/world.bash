@@ -8,7 +8,8 @@ world_mended()
     ! kill -0 "${background:-none}" 2>/dev/null || kill -KILL "$background"
     pkill -CONT -f qemu-system
     pkill -CONT xenstored
-    ! mountpoint -q "$dir" || umount "$dir"
+    # Not by mountpoint: what it asks may be dead.
+    ! grep -q " $dir " /proc/mounts || umount "$dir" || umount -l "$dir"
     ! dmsetup info "$device" >/dev/null 2>&1 || dmsetup remove --retry "$device"
     ! losetup -j "$image" | grep -q . ||
         losetup -d "$(losetup -n -O NAME -j "$image")" 3>&- 4>&-

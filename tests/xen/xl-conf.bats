@@ -138,6 +138,8 @@ fcntl.lockf(open('$lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\" 2>/dev/null"
 }
 
 @test "a lock that is no file is not waited for" {
+    guest_end
+    fill 40
     xl_conf 'autoballoon="on"' "lockfile=\"$lock\""
     rm -f "$lock"
     mkfifo "$lock"
