@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "file.h"
+#include "pulse.h"
 #include "util.h"
 
 #define TRY_LENGTH (64 << 10) /* a multiple of every block size there is */
@@ -170,6 +171,7 @@ static int copy_run(const struct copy *c, char *buf, off_t at, off_t end,
                                      "cannot write '%s'", c->to_name);
         at += n;
         *done += n;
+        pulse();
         if (c->go_on && !c->go_on(c->user, *done, total)) {
             xlsnap_fail(err, XLSNAP_FAILED, "cancelled while '%s' was copied",
                         c->from_name);

@@ -144,6 +144,9 @@ static int create_save_failed(struct op *op, struct xlsnap_error *err)
         op->late = wake.errnum == ETIMEDOUT;
     if (wake.code && !op->late) /* create_failed tells that */
         handle_log(op->xs, XTL_ERROR, "%s", wake.msg);
+    /* It may hang, and the guard would wait for us. */
+    if (wake.code && !op->late)
+        return -err->code;
     if (memory_writer_finish(op->writer, &op->written, &writer) &&
         writer.errnum && err->errnum != EINTR)
         *err = writer;

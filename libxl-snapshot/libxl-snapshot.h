@@ -258,12 +258,13 @@ XLSNAP_PUBLIC int xlsnap_recover(struct xlsnap *xs, const char *domain,
 
 /*
  * The processes that outlive an operation, for the helper binary only:
- *     HELPER guard NAME DOMID UUID MONITOR   (socket on fd 3)
- *     HELPER monitor NAME DOMID              (pipe on fd 3)
+ *     HELPER guard NAME DOMID UUID MONITOR FD   (socket on fd 3; FD: pulse.h)
+ *     HELPER monitor NAME DOMID                 (pipe on fd 3)
  * Both return an exit status.
  */
 XLSNAP_PUBLIC int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid,
-                                       const char *uuid, const char *monitor);
+                                       const char *uuid, const char *monitor,
+                                       int pulse_fd);
 XLSNAP_PUBLIC int xlsnap_monitor_process(struct xlsnap *xs, uint32_t domid);
 
 #endif

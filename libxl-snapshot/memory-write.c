@@ -20,6 +20,7 @@
 #include "file.h"
 #include "memory-format.h"
 #include "process.h"
+#include "pulse.h"
 #include "util.h"
 
 #define WRITER_BUFFER (1 << 20)
@@ -97,6 +98,7 @@ static int writer_copy(int in, int out, struct writer_result *res)
         if (write_sparse(out, buf, n, res->bytes))
             return errno;
         res->bytes += n;
+        pulse();
     }
     if (n < 0)
         return errno;

@@ -22,10 +22,11 @@ void op_init(struct op *op, struct xlsnap *xs)
 
 void op_clear(struct op *op)
 {
+    /* First: what else ends here may hang, and one that is to act waits for us. */
+    guard_stop(op->guard);
     flusher_stop(op->flusher);
     flusher_reap(op->flusher);
     memory_writer_free(op->writer);
-    guard_stop(op->guard);
     disks_clear(op);
     qmp_close(op->qmp);
     domain_clear(&op->dom);

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "pulse.h"
 #include "util.h"
 
 #define CHUNK 65536
@@ -254,6 +255,7 @@ int qmp_command(struct qmp *qmp, const char *command, const char *arguments,
         .deadline = now_ms() + timeout_ms,
     };
 
+    pulse(); /* each is waited for this long, and one comes after the other */
     if (qmp->fd < 0)
         return xlsnap_fail_errno(err, XLSNAP_FAILED, ENOTCONN,
                                  "%s was not sent to '%s'", what, qmp->path);

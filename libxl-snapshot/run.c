@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "pulse.h"
 #include "util.h"
 
 #define PATH_OF_ROOT                                     \
@@ -439,22 +440,28 @@ static int run_finish(struct run *run, int *status_r, struct xlsnap_error *err)
     siginfo_t info = { 0 };
     bool killed = run_watch(run);
     size_t i;
+    int rc;
 
     if (killed)
         kill(-run->pid, SIGKILL); /* not reaped: the number is still its own */
-    if (killed && !run_has_ended(run))
-        return xlsnap_fail(
-            err, XLSNAP_FAILED,
-            "'%s' (pid %d) did not finish within %g s and cannot "
-            "be killed: it hangs in the kernel",
-            run->name, (int)run->pid, run->timeout_ms / 1000.0);
+    if (killed && !run_has_ended(run)) {
+        rc = xlsnap_fail(err, XLSNAP_FAILED,
+                         "'%s' (pid %d) did not finish within %g s and cannot "
+                         "be killed: it hangs in the kernel",
+                         run->name, (int)run->pid, run->timeout_ms / 1000.0);
+        err->errnum = ETIMEDOUT;
+        return rc;
+    }
     if (run_reap(run, &info))
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
                                  "cannot get the exit status of '%s'",
                                  run->name);
     for (i = 0; i < N_PIPES; i++)
         run_drain(run, i);
-    return run_judge(run, killed, &info, status_r, err);
+    rc = run_judge(run, killed, &info, status_r, err);
+    if (rc && killed)
+        err->errnum = ETIMEDOUT;
+    return rc;
 }
 
 static int run_start(struct run *run, const char *const argv[],
@@ -486,6 +493,7 @@ static int run_program(const char *const argv[], int timeout_ms, int *status_r,
     rc = run_start(&run, argv, err);
     if (!rc)
         rc = run_finish(&run, status_r, err);
+    pulse();
     run_close_all(run.ours);
     run_close_all(run.theirs);
     run_close(&run.pidfd);

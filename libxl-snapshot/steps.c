@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include "pulse.h"
 #include "util.h"
 
 struct step *steps_add(struct steps *steps, const char *name, disk_fn *run,
@@ -121,6 +122,7 @@ static int step_run(struct op *op, struct step *step, struct xlsnap_error *err)
     handle_log(op->xs, XTL_VERBOSE, "%s: %s", step->name, step->detail);
     if (!rc)
         rc = step->run(op, step->group, err);
+    pulse();
     return rc ? rc : step_fault(op, step, "after", err);
 }
 

@@ -56,7 +56,7 @@ static bool is_monitor(const char *text)
            isdigit((unsigned char)*text); /* PID:START,... */
 }
 
-/* `guard NAME DOMID UUID MONITOR`, `monitor NAME DOMID`: started by the library,
+/* `guard NAME DOMID UUID MONITOR FD`, `monitor NAME DOMID`: started by the library,
  * never by people. */
 static int run_process(const struct xlsnap_settings *settings, int argc,
                        char **argv, struct xlsnap_error *err)
@@ -66,15 +66,16 @@ static int run_process(const struct xlsnap_settings *settings, int argc,
     uint32_t domid;
     int rc;
 
-    if (argc != (guard ? 6 : 4) || !parse_domid(argv[3], &domid) ||
-        (guard && !is_monitor(argv[5])))
+    if (argc != (guard ? 7 : 4) || !parse_domid(argv[3], &domid) ||
+        (guard && (!is_monitor(argv[5]) || !isdigit((unsigned char)*argv[6]))))
         return xlsnap_fail(err, XLSNAP_INVALID,
                            "'%s' is for xl-snapshot's own use", argv[1]);
     rc = xlsnap_open(settings, &xs, err);
     if (rc)
         return rc;
-    rc = guard ? -xlsnap_guard_process(xs, domid, argv[4], argv[5])
-               : -xlsnap_monitor_process(xs, domid);
+    rc = guard
+             ? -xlsnap_guard_process(xs, domid, argv[4], argv[5], atoi(argv[6]))
+             : -xlsnap_monitor_process(xs, domid);
     xlsnap_close(xs);
     return rc;
 }

@@ -44,7 +44,7 @@ state()
 }
 
 @test "a guard and a monitor end at once" {
-    xl_snapshot guard web1 1 1b4e28ba-2fa1-11d2-883f-0016d3cca427 yes
+    xl_snapshot guard web1 1 1b4e28ba-2fa1-11d2-883f-0016d3cca427 yes 4
     no_xen
     xl_snapshot monitor web1 1
     no_xen

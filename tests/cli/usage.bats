@@ -172,9 +172,10 @@ line"
     local words
 
     for words in guard 'guard web1' 'guard web1 1 uuid' \
-        'guard web1 1 uuid perhaps' 'guard web1 x uuid yes' \
-        'guard web1 0 uuid yes' 'guard web1 1 uuid yes x' \
-        'guard web1 32752 uuid yes' 'guard web1 -1 uuid yes' \
+        'guard web1 1 uuid yes' 'guard web1 1 uuid perhaps 4' \
+        'guard web1 x uuid yes 4' 'guard web1 0 uuid yes 4' \
+        'guard web1 1 uuid yes x' 'guard web1 1 uuid yes 4 x' \
+        'guard web1 32752 uuid yes 4' 'guard web1 -1 uuid yes 4' \
         monitor 'monitor web1' 'monitor web1 x' 'monitor web1 0' \
         'monitor web1 1 x' 'monitor web1 4294967297'; do
         # shellcheck disable=SC2086  # words

@@ -8,6 +8,7 @@ world_mended()
     ! kill -0 "${background:-none}" 2>/dev/null || kill -KILL "$background"
     pkill -CONT -f qemu-system
     pkill -CONT xenstored
+    fsfreeze -u "$dir" 2>/dev/null || true
     # Not by mountpoint: what it asks may be dead.
     ! grep -q " $dir " /proc/mounts || umount "$dir" || umount -l "$dir"
     ! dmsetup info "$device" >/dev/null 2>&1 || dmsetup remove --retry "$device"

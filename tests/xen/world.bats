@@ -105,6 +105,58 @@ limited()
     snapshot next
 }
 
+@test "the memory image's file system hangs: the guest does not wait for it" {
+    flaky_disk
+    XLSNAP_STALL_MS=20000 "$faulty" create "$guest" name=try "path=$dir/try" \
+        2>"$BATS_TEST_TMPDIR/err" >"$BATS_TEST_TMPDIR/out" 3>&- &
+    creator=$!
+    until_true 30 guest_shut_down
+    fsfreeze -f "$dir"
+    end_create
+    until_true 60 no_guard
+    fsfreeze -u "$dir"
+    stderr=$(cat "$BATS_TEST_TMPDIR/err")
+    assert_status 5
+    assert_told "stood still for 20 s in which nothing moved"
+    assert_sound
+    assert_monitored
+    snap recover
+    assert_status 0
+    assert_sound
+    assert_no_trace try
+    [ ! -e "$dir/try" ]
+    umount "$dir"
+    snapshot next
+}
+
+@test "it hangs, and all are killed: recover lets the guest go on, and ends when it can" {
+    flaky_disk
+    start_create "path=$dir/try"
+    until_true 30 guest_shut_down
+    fsfreeze -f "$dir"
+    # It comes to stand still by and by.
+    sleep 5
+    # The writer, too, but it does not get to it.
+    pkill -STOP -f "^xl(-snapshot)? (snapshot-create|guard) $guest "
+    pkill -KILL -f "^xl(-snapshot)? (snapshot-create|guard) $guest "
+    end_create
+    guest_shut_down
+    xl snapshot-recover "$guest" >"$BATS_TEST_TMPDIR/recovered" 3>&- &
+    background=$!
+    until_true 120 eval '! guest_shut_down'
+    assert_sound
+    kill -0 "$background"
+    fsfreeze -u "$dir"
+    wait "$background"
+    background=
+    [[ $(<"$BATS_TEST_TMPDIR/recovered") == *"snapshot 'try' of domain '$guest' was removed" ]]
+    assert_sound
+    assert_no_trace try
+    [ ! -e "$dir/try" ]
+    umount "$dir"
+    snapshot next
+}
+
 @test "the memory image's disk is slow: it takes longer, no more" {
     flaky_disk
     becomes delay LOOP 0 300
