@@ -10,17 +10,21 @@
  * repeated like it.
  */
 #include <dirent.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "cfg.h"
 #include "monitor.h"
 #include "paths.h"
+#include "process.h"
 #include "qemu.h"
 #include "recover.h"
 #include "steps.h"
 #include "util.h"
 
 #define LIST_TRIES 10
+#define ORPHAN_MS 5000        /* for a process that was killed */
 #define HEADERS_MAX (1 << 20) /* bytes of an image before the first memory */
 
 /* ---- finding the record ---- */
@@ -151,11 +155,23 @@ int recover_find_domain(struct op *op, struct xlsnap_error *err)
 
 /* ---- create ---- */
 
+/* Of a tool that was killed: it waits for a writer that does not read. */
+static bool recover_end_orphan(pid_t helper)
+{
+    cleanup_free char *pid = xasprintf("%d", (int)helper);
+    cleanup_close int fd = syscall(SYS_pidfd_open, helper, 0);
+    struct process p;
+
+    return fd >= 0 && process_read(pid, &p) && p.parent == 1 &&
+           !syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) &&
+           file_wait_readable(fd, ORPHAN_MS);
+}
+
 static int recover_wait_helper(struct op *op, struct xlsnap_error *err)
 {
     pid_t helper = domain_wait_helper(op->dom.domid);
 
-    if (!helper)
+    if (!helper || recover_end_orphan(helper))
         return 0;
     return xlsnap_fail(err, XLSNAP_REFUSED,
                        "domain '%s' is being saved by somebody (process %d)",
@@ -209,10 +225,12 @@ static int recover_wait_late(struct op *op, int timeout_ms,
 static int recover_settle(struct op *op, bool published,
                           struct xlsnap_error *err)
 {
-    int late = published ? 0 : recover_late_ms(&op->pending);
+    int late;
 
-    if (!late || domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
-        domain_is_suspended(&op->dom))
+    /* The image may be where nobody answers: it is looked at only then. */
+    if (domain_refresh(op->xs, &op->dom) != DOMAIN_THERE ||
+        domain_is_suspended(&op->dom) || published ||
+        !(late = recover_late_ms(&op->pending)))
         return domain_settle(op->xs, &op->dom, false, 0, err);
     handle_log(op->xs, XTL_NOTICE,
                "domain '%s' may have been asked to suspend just before the "
@@ -288,10 +306,22 @@ static void recover_remove_directory(const struct pending *p)
 /* An undo that is cut off must not leave the guest waiting, either. */
 static int recover_guard(struct op *op, struct xlsnap_error *err)
 {
-    return op->dom.domid == DOMAIN_NONE
+    return op->dom.domid == DOMAIN_NONE || op->guard
                ? 0
                : guard_start(op->xs, &op->dom, op->pending.monitor, op->locks,
                              &op->guard, err);
+}
+
+/* A guest that stands still does not wait for storage that we would wait for. */
+static void recover_guard_suspended(struct op *op)
+{
+    struct xlsnap_error err = { 0 };
+
+    if (op_is_same_domain(op) &&
+        domain_refresh(op->xs, &op->dom) == DOMAIN_THERE &&
+        domain_is_suspended(&op->dom) &&
+        (recover_guard(op, &err) || guard_arm(op->guard, &err)))
+        handle_log(op->xs, XTL_WARN, "%s", err.msg);
 }
 
 /* All of them: one that is out of reach must not cost the others. */
@@ -413,6 +443,7 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
     rc = recover_find_domain(op, err);
     if (rc || op->dom.domid == DOMAIN_NONE)
         return rc;
+    recover_guard_suspended(op);
     rc = recover_wait_helper(op, err);
     if (rc)
         return rc;
@@ -426,6 +457,8 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
                                op->dom.name);
     }
     rc = op_is_same_domain(op) ? recover_settle(op, false, err) : 0;
+    if (!rc)
+        guard_disarm(op->guard);
     /* What there was no time for while the guest stood still (disk.h). */
     if (!rc && recover_rescue(op, &later))
         handle_log(op->xs, XTL_ERROR, "%s", later.msg);
@@ -443,6 +476,7 @@ static int recover_create(struct op *op, char **outcome_r,
     rc = recover_find_domain(op, err);
     if (rc)
         return rc;
+    recover_guard_suspended(op);
     /* First what the guest needs, though nothing else may be in sight. */
     rc = recover_rescue(op, err);
     if (recover_is_published(p, &published, &look)) {
@@ -458,6 +492,8 @@ static int recover_create(struct op *op, char **outcome_r,
         if (!rc)
             *err = wake;
         rc = -err->code;
+    } else {
+        guard_disarm(op->guard);
     }
     if (!rc && !published)
         rc = recover_create_undo(op, err);
