@@ -144,20 +144,44 @@ int disks_check_closed(struct op *op, struct xlsnap_error *err)
     return -err->code;
 }
 
-/* Is it the file behind this loop device ("loop3")?  May that be written to?
- */
-static bool loop_has(const char *name, const struct file_id *id,
-                     bool *writable_r)
+/* Asks the loop driver, which asks the server of the file system. */
+static bool loop_ask(const char *name, struct file_id *id_r)
 {
     cleanup_free char *path = xasprintf("/dev/%s", name);
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct loop_info64 info;
 
-    if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) || id->block ||
-        info.lo_inode != id->ino || info.lo_device != id->dev)
+    if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info))
         return false;
-    *writable_r = !(info.lo_flags & LO_FLAGS_READ_ONLY);
+    *id_r = (struct file_id){ .dev = info.lo_device, .ino = info.lo_inode };
     return true;
+}
+
+/* The file behind the loop device ("loop3"); not if there is none, nor if its file
+ * system does not answer: ours does.  The driver's name for it is its name now, unless
+ * it has none, or another mount namespace's. */
+static bool loop_file(const char *name, struct file_id *id_r)
+{
+    cleanup_free char *attribute =
+        xasprintf("/sys/block/%s/loop/backing_file", name);
+    cleanup_free char *path = NULL;
+    struct xlsnap_error err = { 0 };
+
+    if (file_read(attribute, 65536, &path, NULL, &err))
+        return false;
+    path[strcspn(path, "\n")] = 0;
+    return !file_id_within(path, OTHERS_MS, id_r, &err) ||
+           (err.errnum != ETIMEDOUT && loop_ask(name, id_r));
+}
+
+static bool loop_is_writable(const char *name)
+{
+    cleanup_free char *attribute = xasprintf("/sys/block/%s/ro", name);
+    cleanup_free char *read_only = NULL;
+    struct xlsnap_error ignored = { 0 };
+
+    return file_read(attribute, 4096, &read_only, NULL, &ignored) ||
+           read_only[0] != '1';
 }
 
 /* Is it the one through which blkback serves the disk to its own domain?  What
@@ -177,12 +201,16 @@ static bool loop_serves(const struct op *op, const char *name,
 static int disks_check_loop(struct op *op, const char *name, bool own,
                             bool readers, struct xlsnap_error *err)
 {
+    struct file_id file;
+
+    if (!loop_file(name, &file))
+        return 0;
     for (size_t i = 0; i < op->n_disks; i++) {
         const struct disk *disk = &op->disks[i];
-        bool writable;
 
-        if (!disk->id.ino || !loop_has(name, &disk->id, &writable) ||
-            (!writable && !readers) || (own && loop_serves(op, name, disk)))
+        if (!disk->id.ino || !file_id_equal(&disk->id, &file) ||
+            (!readers && !loop_is_writable(name)) ||
+            (own && loop_serves(op, name, disk)))
             continue;
         return xlsnap_fail(err, XLSNAP_REFUSED,
                            "disk '%s' ('%s') is in use as /dev/%s", disk->vdev,
@@ -326,16 +354,16 @@ static int check_frozen_loops(const char *file, const struct file_id *id,
                               struct xlsnap_error *err)
 {
     DIR *dir = opendir("/sys/block");
+    struct file_id behind;
     struct dirent *e;
-    bool writable;
     int rc = 0;
 
     if (!dir)
         return xlsnap_fail_errno(err, XLSNAP_REFUSED, errno,
                                  "cannot read /sys/block");
     while (!rc && (e = readdir(dir)))
-        if (!strncmp(e->d_name, "loop", 4) &&
-            loop_has(e->d_name, id, &writable) && writable)
+        if (!strncmp(e->d_name, "loop", 4) && loop_file(e->d_name, &behind) &&
+            file_id_equal(&behind, id) && loop_is_writable(e->d_name))
             rc = xlsnap_fail(err, XLSNAP_REFUSED,
                              "the frozen file '%s' can be written as /dev/%s",
                              file, e->d_name);
