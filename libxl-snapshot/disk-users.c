@@ -11,6 +11,7 @@
 
 #include "disk.h"
 #include "op.h"
+#include "run.h"
 #include "tapdisk.h"
 #include "util.h"
 
@@ -158,20 +159,26 @@ static bool loop_ask(const char *name, struct file_id *id_r)
 }
 
 /* The file behind the loop device ("loop3"); not if there is none, nor if its file
- * system does not answer: ours does.  The driver's name for it is its name now, unless
- * it has none, or another mount namespace's. */
+ * system does not answer: ours does.  So another process asks. */
 static bool loop_file(const char *name, struct file_id *id_r)
 {
     cleanup_free char *attribute =
         xasprintf("/sys/block/%s/loop/backing_file", name);
-    cleanup_free char *path = NULL;
+    cleanup_free char *path = xasprintf("/dev/%s", name), *out = NULL;
+    const char *argv[] = { "losetup", "-nO", "BACK-INO,BACK-MAJ:MIN", path,
+                           NULL };
     struct xlsnap_error err = { 0 };
+    unsigned long long ino;
+    unsigned int major, minor;
 
-    if (file_read(attribute, 65536, &path, NULL, &err))
+    if (access(attribute, F_OK))
         return false;
-    path[strcspn(path, "\n")] = 0;
-    return !file_id_within(path, OTHERS_MS, id_r, &err) ||
-           (err.errnum != ETIMEDOUT && loop_ask(name, id_r));
+    if (run_output(argv, OTHERS_MS, &out, &err))
+        return err.errnum != ETIMEDOUT && loop_ask(name, id_r);
+    if (sscanf(out, "%llu %u:%u", &ino, &major, &minor) != 3)
+        return loop_ask(name, id_r);
+    *id_r = (struct file_id){ .dev = makedev(major, minor), .ino = ino };
+    return true;
 }
 
 static bool loop_is_writable(const char *name)

@@ -20,13 +20,12 @@
 #include "util.h"
 
 #define READY_TIMEOUT_MS 30000
-/* The guest stands still, and nothing moves: longer than libxl waits for a guest, twice
- * 60 s, and than any command or reply is waited for. */
-#define STALL_MS 180000
-#define END_MS 5000 /* for a process that was killed */
-#define RESCUE_MS 150000
-#define STANDS_MS \
-    (30 * 60 * 1000)      /* how long it is tried to let the guest go on */
+/* The guest stands still, and nothing moves: libxl waits for a guest for twice 60 s, and
+ * no command or reply is waited for without a pulse for as long. */
+#define STALL_S 180
+#define END_MS 5000       /* for a process that was killed */
+#define RESCUE_S 120      /* without a pulse */
+#define STANDS_MS 1800000 /* so long it is tried to let the guest go on */
 #define NO_MONITOR "none" /* in the place of what monitor_keep takes */
 
 /* What is said on the socket, a byte each. */
@@ -50,10 +49,11 @@ struct guard {
 
 static void __attribute__((noreturn))
 guard_exec(struct xlsnap *xs, const struct domain *dom, const char *monitor,
-           int fd, int pulse_fd, struct lock_set *locks)
+           int fd, struct lock_set *locks)
 {
     cleanup_free char *domid = xasprintf("%" PRIu32, dom->domid);
     cleanup_free char *watched = NULL;
+    int pulse_fd;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     lock_set_inherit(locks, true);
@@ -64,14 +64,15 @@ guard_exec(struct xlsnap *xs, const struct domain *dom, const char *monitor,
         dup2(null, 0);
         dup2(null, 1);
     }
-    pulse_fd = fcntl(pulse_fd, F_DUPFD, GUARD_FD + 1);
+    pulse_fd = fcntl(pulse_share(), F_DUPFD, GUARD_FD + 1);
     if (fd == GUARD_FD)
         fcntl(fd, F_SETFD, 0);
     else
         dup2(fd, GUARD_FD);
-    if (pulse_fd < 0 || chdir("/"))
+    if (chdir("/"))
         _exit(127);
-    watched = xasprintf("%d", pulse_fd);
+    /* Without it all is as before, but that one who hangs is not ended. */
+    watched = xasprintf("%d", pulse_fd < 0 ? 0 : pulse_fd);
     execl(xs->helper, "xl-snapshot", "guard", dom->name, domid, dom->uuid,
           monitor ? monitor : NO_MONITOR, watched, (char *)NULL);
     _exit(127);
@@ -93,13 +94,8 @@ int guard_start(struct xlsnap *xs, const struct domain *dom,
                 struct guard **guard_r, struct xlsnap_error *err)
 {
     struct guard *g = xcalloc(1, sizeof(*g));
-    int sock[2], pulse_fd = pulse_share();
+    int sock[2];
 
-    if (pulse_fd < 0) {
-        free(g);
-        return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
-                                 "cannot share memory with the guard process");
-    }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock)) {
         free(g);
         return xlsnap_fail_errno(err, XLSNAP_FAILED, errno,
@@ -107,9 +103,10 @@ int guard_start(struct xlsnap *xs, const struct domain *dom,
     }
     *guard_r = g;
     g->fd = sock[0];
+    pulse_share(); /* before the fork: it is ours that counts */
     g->pid = fork();
     if (!g->pid)
-        guard_exec(xs, dom, monitor, sock[1], pulse_fd, locks);
+        guard_exec(xs, dom, monitor, sock[1], locks);
     close(sock[1]);
     if (g->pid < 0) {
         g->pid = 0;
@@ -194,12 +191,12 @@ void guard_kill(struct guard *g)
 struct ward {
     struct xlsnap *xs;
     struct domain *dom;
-    pid_t pid, group; /* of the process, and its process group */
-    int pidfd;
-    const unsigned *pulse;
+    pid_t pid, group;      /* of the process, and its process group */
+    int pidfd;             /* -1: not known, and it is not ended */
+    const unsigned *pulse; /* or NULL: so, too */
 };
 
-static bool ward_init(struct ward *w, struct xlsnap *xs, struct domain *dom,
+static void ward_init(struct ward *w, struct xlsnap *xs, struct domain *dom,
                       int pulse_fd)
 {
     w->xs = xs;
@@ -208,7 +205,6 @@ static bool ward_init(struct ward *w, struct xlsnap *xs, struct domain *dom,
     w->group = getpgid(w->pid);
     w->pidfd = syscall(SYS_pidfd_open, w->pid, 0);
     w->pulse = pulse_watch(pulse_fd);
-    return w->pidfd >= 0 && w->group > 0 && w->pulse;
 }
 
 static bool guard_sees_it_stand(struct ward *w)
@@ -217,43 +213,55 @@ static bool guard_sees_it_stand(struct ward *w)
            (domain_is_suspended(w->dom) || w->dom->info.paused);
 }
 
-static int guard_stall_ms(void)
+static int guard_stall_s(void)
 {
 #ifdef XLSNAP_FAULTS
-    const char *ms = getenv("XLSNAP_STALL_MS");
+    const char *s = getenv("XLSNAP_STALL_S");
 
-    if (ms)
-        return atoi(ms);
+    if (s)
+        return atoi(s);
 #endif
-    return STALL_MS;
+    return STALL_S;
+}
+
+/* Seconds in which the guest stood still and nothing moved, counted and not measured:
+ * the host may have stood still as well. */
+struct stall {
+    unsigned seen;
+    int seconds;
+};
+
+static void stall_second(struct stall *stall, struct ward *w, bool armed)
+{
+    unsigned now = pulse_count(w->pulse);
+
+    if (armed && now == stall->seen && guard_sees_it_stand(w))
+        stall->seconds++;
+    else
+        stall->seconds = 0;
+    stall->seen = now;
 }
 
 /*
- * The last word when the tool died or went without a farewell; else
- * GUARD_FAREWELL.  *stalled: it lives, but the guest stands still, and nothing moves.
+ * The last word when the tool died or went without a farewell, or has *stalled: it
+ * lives, but the guest stands still, and nothing moves; else GUARD_FAREWELL.
  */
 static char guard_listen(int fd, struct ward *w, bool *stalled)
 {
-    unsigned now, seen = pulse_count(w->pulse);
-    int64_t moved = now_ms();
+    bool watched = w->pulse && w->pidfd >= 0, armed;
+    struct stall stall = { 0 };
     char last = GUARD_READY;
     char word;
     ssize_t n;
 
     for (;;) {
-        bool armed = last == GUARD_ARMED || last == GUARD_PAUSING ||
-                     last == GUARD_LOOKING;
-
-        if (!file_wait_readable(fd, 1000)) {
-            now = pulse_count(w->pulse);
-            *stalled = armed && now == seen &&
-                       now_ms() - moved > guard_stall_ms() &&
-                       guard_sees_it_stand(w);
+        armed = last == GUARD_ARMED || last == GUARD_PAUSING ||
+                last == GUARD_LOOKING;
+        if (watched && !file_wait_readable(fd, 1000)) {
+            stall_second(&stall, w, armed);
+            *stalled = stall.seconds >= guard_stall_s();
             if (*stalled)
                 return last;
-            if (now != seen || now_ms() - moved > guard_stall_ms())
-                moved = now_ms();
-            seen = now;
             continue;
         }
         n = read(fd, &word, 1);
@@ -264,15 +272,16 @@ static char guard_listen(int fd, struct ward *w, bool *stalled)
         if (word == GUARD_FAREWELL)
             return word;
         last = word;
-        moved = now_ms();
+        stall.seconds = 0;
     }
 }
 
 /*
  * Whatever it waits for in the kernel, it does no more after that.  A process that does
- * not end then is one that never returns from there.
+ * not end then is one that never returns from there.  It may have gone on just before:
+ * its last word.
  */
-static void guard_end_tool(struct ward *w, int fd)
+static char guard_end_tool(struct ward *w, int fd, char last)
 {
     int64_t deadline = now_ms() + END_MS;
     char word;
@@ -280,12 +289,13 @@ static void guard_end_tool(struct ward *w, int fd)
     syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
     while (now_ms() < deadline && file_wait_readable(fd, END_MS) &&
            read(fd, &word, 1) == 1)
-        ;
+        last = word;
+    return last;
 }
 
 /* libxl's helper of the tool's save ends by itself, unless it waits for a reader that
- * hangs; that of anybody else's save is theirs. */
-static void guard_end_helper(const struct ward *w)
+ * hangs; or it is that of a tool before.  True: there is one of somebody else's save. */
+static bool guard_end_helper(const struct ward *w)
 {
     pid_t helper = domain_wait_helper(w->dom->domid);
     cleanup_free char *pid = xasprintf("%d", (int)helper);
@@ -293,16 +303,21 @@ static void guard_end_helper(const struct ward *w)
     struct process p;
 
     if (fd >= 0 && process_read(pid, &p) &&
-        (p.parent == w->pid || getpgid(helper) == w->group) &&
+        (p.parent == w->pid || p.parent == 1 || getpgid(helper) == w->group) &&
         domain_save_helper(w->dom->domid) == helper)
-        syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+        return syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) ||
+               !file_wait_readable(fd, END_MS);
+    return helper != 0;
 }
 
+typedef void guard_work_fn(struct xlsnap *xs, const char *uuid);
+
 /*
- * What the disks need.  By another process, since the guest does not wait longer than
- * that for storage that does not answer; and with libxl's connections of its own.
+ * What looks at storage while the guest stands still: by another process, which is
+ * waited for as long as it does something; with libxl's connections of its own.
  */
-static void guard_rescue(struct xlsnap *xs, const char *uuid)
+static void guard_within(struct xlsnap *xs, const char *uuid,
+                         guard_work_fn *work)
 {
     const struct xlsnap_settings same = { .logger = xs->logger,
                                           .helper = xs->helper,
@@ -310,31 +325,38 @@ static void guard_rescue(struct xlsnap *xs, const char *uuid)
                                           .snapshot_dir = xs->snapshot_dir,
                                           .state_dir = xs->state_dir,
                                           .run_dir = xs->run_dir };
+    int shared = pulse_share();
+    const unsigned *pulses = pulse_watch(shared);
     struct xlsnap_error err = { 0 };
-    struct xlsnap *own;
-    pid_t pid = fork();
     cleanup_close int pidfd = -1;
+    unsigned now, seen = 0;
+    struct xlsnap *own;
+    pid_t pid = pulses ? fork() : -1;
 
     if (pid < 0) {
-        recover_rescue_domain(xs, uuid);
-    } else if (!pid) {
+        work(xs, uuid);
+        return;
+    }
+    if (!pid) {
         if (xlsnap_open(&same, &own, &err))
             handle_log(xs, XTL_ERROR, "guard: %s", err.msg);
         else
-            recover_rescue_domain(own, uuid);
+            work(own, uuid);
         _exit(0);
-    } else {
-        pidfd = syscall(SYS_pidfd_open, pid, 0);
-        if (pidfd < 0 || file_wait_readable(pidfd, RESCUE_MS)) {
-            waitpid(pid, NULL, 0);
-            return;
-        }
+    }
+    pidfd = syscall(SYS_pidfd_open, pid, 0);
+    for (int quiet = 0; pidfd >= 0 && !file_wait_readable(pidfd, 1000);
+         seen = now) {
+        now = pulse_count(pulses);
+        quiet = now == seen ? quiet + 1 : 0;
+        if (quiet < RESCUE_S)
+            continue;
         kill(pid, SIGKILL);
         handle_log(xs, XTL_ERROR,
-                   "guard: the disks of the domain were not put right within "
-                   "%d s",
-                   RESCUE_MS / 1000);
+                   "guard: what the disks need is not waited for any longer");
+        return;
     }
+    waitpid(pid, NULL, 0);
 }
 
 /*
@@ -425,12 +447,10 @@ static int guard_unpause(struct xlsnap *xs, struct domain *dom, int left_ms,
     return domain_wake(xs, dom, err);
 }
 
-/* The guest may stand still all the same; but not for a save of somebody else. */
+/* It may stand still all the same. */
 static int guard_resume_unasked(struct xlsnap *xs, struct domain *dom,
                                 int left_ms, struct xlsnap_error *err)
 {
-    if (domain_wait_helper(dom->domid))
-        return 0;
     return domain_settle(xs, dom, false, 0, err);
 }
 
@@ -464,23 +484,37 @@ static bool guard_watch_late(struct xlsnap *xs, struct domain *dom)
     return false;
 }
 
-static void guard_tell(struct xlsnap *xs, const struct domain *dom)
+static void guard_tell(struct xlsnap *xs, const struct domain *dom,
+                       bool stalled)
 {
     cleanup_free char *cure = pending_cure(dom->name, false);
 
+    if (stalled)
+        handle_log(xs, XTL_ERROR,
+                   "guard: domain '%s' stood still for %d s in which nothing "
+                   "moved (storage that does not answer?), and so the command "
+                   "was ended",
+                   dom->name, guard_stall_s());
     handle_log(xs, XTL_WARN,
                "guard: the work on domain '%s' was interrupted; run '%s'",
                dom->name, cure);
 }
 
+static void unbegin_asleep(struct xlsnap *xs, const char *uuid)
+{
+    recover_unbegin_revert(xs, uuid, false);
+}
+
 /* The tool is gone: what it would have done for the guest.  Its disks first:
- * between a switch and its end their names are wrong. */
-static int guard_act(const struct ward *w, char last, const char *monitor,
-                     struct xs_handle *watch)
+ * between a switch and its end their names are wrong.  Whoever reads what is said may
+ * be what hangs: it is said when the guest runs. */
+static int guard_act(const struct ward *w, char last, bool stalled,
+                     const char *monitor, struct xs_handle *watch)
 {
     struct xlsnap *xs = w->xs;
     struct domain *dom = w->dom;
-    bool armed = last == GUARD_ARMED || last == GUARD_PAUSING, unasked;
+    bool armed = last == GUARD_ARMED || last == GUARD_PAUSING;
+    bool unasked = false, theirs = false;
     int rc = 0;
 
     if (last == GUARD_LATE) {
@@ -489,34 +523,36 @@ static int guard_act(const struct ward *w, char last, const char *monitor,
         return 0;
     }
     if (last == GUARD_LOOKING) {
-        recover_unbegin_revert(xs, dom->uuid, false);
+        guard_within(xs, dom->uuid, unbegin_asleep);
         rc = guard_insist(xs, dom, guard_unpause);
+        guard_tell(xs, dom, stalled);
         if (!rc)
             recover_unbegin_revert(xs, dom->uuid, true);
-        guard_tell(xs, dom);
         return rc;
     }
-    guard_rescue(xs, dom->uuid);
-    unasked = armed && !guard_requested(dom, watch);
-    if (armed && !unasked)
-        rc = guard_insist(xs, dom,
-                          last == GUARD_PAUSING ? guard_resume_unpause
-                                                : guard_resume);
-    if (armed)
-        guard_end_helper(w);
-    if (unasked) /* libxl does not ask an HVM guest without PV drivers */
-        rc = guard_insist(xs, dom, guard_resume_unasked);
-    /* Whoever reads it may be what hangs. */
-    guard_tell(xs, dom);
-    /* What a command has done since that hung, and was given up for the guest's
-     * sake. */
-    if (armed)
-        guard_rescue(xs, dom->uuid);
-    if (!rc && (armed || last == GUARD_DISARMED))
-        recover_note_settled(xs, dom->uuid);
+    if (armed) {
+        guard_within(xs, dom->uuid, recover_rescue_domain);
+        unasked = !guard_requested(dom, watch);
+        if (!unasked)
+            rc = guard_insist(xs, dom,
+                              last == GUARD_PAUSING ? guard_resume_unpause
+                                                    : guard_resume);
+        theirs = guard_end_helper(w) && unasked;
+        /* libxl does not ask an HVM guest without PV drivers. */
+        if (unasked && !theirs)
+            rc = guard_insist(xs, dom, guard_resume_unasked);
+    }
+    guard_tell(xs, dom, stalled);
     /* What ended while it could not suspend was no monitor of it. */
     if (armed || last == GUARD_DISARMED)
         guard_monitor(xs, dom, monitor);
+    if (stalled)
+        guard_fall_silent();
+    /* Also what a command has done since that hung, and was given up for the guest's
+     * sake. */
+    recover_rescue_domain(xs, dom->uuid);
+    if (!rc && !theirs && (armed || last == GUARD_DISARMED))
+        recover_note_settled(xs, dom->uuid);
     return rc;
 }
 
@@ -537,24 +573,18 @@ int xlsnap_guard_process(struct xlsnap *xs, uint32_t domid, const char *uuid,
     close_range(GUARD_FD, ~0U, CLOSE_RANGE_CLOEXEC);
     domain_init(&dom);
     watch = domain_watch_requests(domid);
-    if (!ward_init(&ward, xs, &dom, pulse_fd) ||
-        !domain_find_uuid(xs, uuid, &dom) || dom.domid != domid ||
+    ward_init(&ward, xs, &dom, pulse_fd);
+    if (!domain_find_uuid(xs, uuid, &dom) || dom.domid != domid ||
         send(GUARD_FD, &ready, 1, MSG_NOSIGNAL) != 1) {
         domain_clear(&dom);
         return XLSNAP_FAILED;
     }
     last = guard_listen(GUARD_FD, &ward, &stalled);
     if (stalled)
-        guard_end_tool(&ward, GUARD_FD);
+        last = guard_end_tool(&ward, GUARD_FD, last);
     if (last != GUARD_FAREWELL)
-        rc = guard_act(&ward, last,
+        rc = guard_act(&ward, last, stalled,
                        strcmp(monitor, NO_MONITOR) ? monitor : NULL, watch);
-    if (stalled)
-        handle_log(xs, XTL_ERROR,
-                   "guard: domain '%s' stood still for %d s in which nothing "
-                   "moved (storage that does not answer?), and so the command "
-                   "was ended",
-                   dom.name, guard_stall_ms() / 1000);
     if (watch)
         xs_close(watch);
     domain_clear(&dom);

@@ -24,11 +24,11 @@ void op_clear(struct op *op)
 {
     /* First: what else ends here may hang, and one that is to act waits for us. */
     guard_stop(op->guard);
+    qmp_close(op->qmp);
     flusher_stop(op->flusher);
     flusher_reap(op->flusher);
     memory_writer_free(op->writer);
     disks_clear(op);
-    qmp_close(op->qmp);
     domain_clear(&op->dom);
     xlsnap_snapshot_clear(&op->snap);
     pending_clear(&op->pending);

@@ -1,27 +1,45 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pulse.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 static int shared = -1;
 static unsigned *count;
 
+/* Linux 6.3 wants to be told; an older one does not know the flag. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+
+static int memory_new(void)
+{
+    int fd = memfd_create("xl-snapshot-pulse", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("xl-snapshot-pulse", MFD_CLOEXEC);
+    return fd;
+}
+
 int pulse_share(void)
 {
-    if (shared < 0) {
-        shared = memfd_create("xl-snapshot-pulse", MFD_CLOEXEC);
-        if (shared < 0 || ftruncate(shared, sizeof(*count)))
-            return -1;
-    }
-    if (!count) {
-        void *at = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE,
-                        MAP_SHARED, shared, 0);
+    void *at = MAP_FAILED;
+    int fd;
 
-        if (at == MAP_FAILED)
-            return -1;
-        count = at;
+    if (count)
+        return shared;
+    fd = memory_new();
+    if (fd >= 0 && !ftruncate(fd, sizeof(*count)))
+        at = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                  0);
+    if (at == MAP_FAILED) {
+        if (fd >= 0)
+            close(fd);
+        return -1;
     }
+    shared = fd;
+    count = at;
     return shared;
 }
 

@@ -306,22 +306,49 @@ static void recover_remove_directory(const struct pending *p)
 /* An undo that is cut off must not leave the guest waiting, either. */
 static int recover_guard(struct op *op, struct xlsnap_error *err)
 {
-    return op->dom.domid == DOMAIN_NONE || op->guard
+    return op->dom.domid == DOMAIN_NONE
                ? 0
                : guard_start(op->xs, &op->dom, op->pending.monitor, op->locks,
                              &op->guard, err);
 }
 
-/* A guest that stands still does not wait for storage that we would wait for. */
-static void recover_guard_suspended(struct op *op)
+static bool recover_sees_it_stand(struct op *op)
 {
-    struct xlsnap_error err = { 0 };
+    return op_is_same_domain(op) &&
+           domain_refresh(op->xs, &op->dom) == DOMAIN_THERE &&
+           domain_is_suspended(&op->dom);
+}
 
-    if (op_is_same_domain(op) &&
-        domain_refresh(op->xs, &op->dom) == DOMAIN_THERE &&
-        domain_is_suspended(&op->dom) &&
-        (recover_guard(op, &err) || guard_arm(op->guard, &err)))
-        handle_log(op->xs, XTL_WARN, "%s", err.msg);
+/* The next one is to have all locks. */
+static void recover_end_guard(struct op *op)
+{
+    guard_disarm(op->guard);
+    guard_stop(op->guard);
+    op->guard = NULL;
+}
+
+/* A guest that stands still, and not for somebody else's save, does not wait for
+ * storage that we would wait for. */
+static int recover_guard_suspended(struct op *op, struct xlsnap_error *err)
+{
+    struct xlsnap_error guard = { 0 };
+    int rc = 0;
+
+    if (!recover_sees_it_stand(op))
+        return 0;
+    rc = recover_wait_helper(op, err);
+    if (!rc && (recover_guard(op, &guard) || guard_arm(op->guard, &guard))) {
+        handle_log(op->xs, XTL_WARN, "%s", guard.msg);
+        recover_end_guard(op);
+    }
+    return rc;
+}
+
+/* It has been seen to; if it stands still all the same, the guard goes on with it. */
+static void recover_guard_done(struct op *op)
+{
+    if (op->guard && !recover_sees_it_stand(op))
+        recover_end_guard(op);
 }
 
 /* All of them: one that is out of reach must not cost the others. */
@@ -443,22 +470,24 @@ static int recover_let_go(struct op *op, struct xlsnap_error *err)
     rc = recover_find_domain(op, err);
     if (rc || op->dom.domid == DOMAIN_NONE)
         return rc;
-    recover_guard_suspended(op);
-    rc = recover_wait_helper(op, err);
+    rc = recover_guard_suspended(op, err);
+    if (!rc)
+        rc = recover_wait_helper(op, err);
     if (rc)
         return rc;
     if (recover_rescue(op, &rescue)) {
         handle_log(op->xs, XTL_ERROR, "%s", rescue.msg);
-        if (qemu_has_our_jobs(op))
+        if (qemu_has_our_jobs(op)) {
+            recover_end_guard(op);
             return xlsnap_fail(err, XLSNAP_REFUSED,
                                "QEMU is merging a disk of domain '%s', and the "
                                "guest may wait for the end of it: the record "
                                "stays ('xl destroy' ends both)",
                                op->dom.name);
+        }
     }
     rc = op_is_same_domain(op) ? recover_settle(op, false, err) : 0;
-    if (!rc)
-        guard_disarm(op->guard);
+    recover_guard_done(op);
     /* What there was no time for while the guest stood still (disk.h). */
     if (!rc && recover_rescue(op, &later))
         handle_log(op->xs, XTL_ERROR, "%s", later.msg);
@@ -476,7 +505,9 @@ static int recover_create(struct op *op, char **outcome_r,
     rc = recover_find_domain(op, err);
     if (rc)
         return rc;
-    recover_guard_suspended(op);
+    rc = recover_guard_suspended(op, err);
+    if (rc)
+        return rc;
     /* First what the guest needs, though nothing else may be in sight. */
     rc = recover_rescue(op, err);
     if (recover_is_published(p, &published, &look)) {
@@ -492,9 +523,8 @@ static int recover_create(struct op *op, char **outcome_r,
         if (!rc)
             *err = wake;
         rc = -err->code;
-    } else {
-        guard_disarm(op->guard);
     }
+    recover_guard_done(op);
     if (!rc && !published)
         rc = recover_create_undo(op, err);
     if (rc)

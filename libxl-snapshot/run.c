@@ -29,6 +29,7 @@
     "/sbin:/bin"
 #define STDERR_KEPT 4096
 #define TICK_MS 20 /* where there is no pidfd: valgrind, Linux before 5.3 */
+#define PULSE_MS 20000
 #define KILLED_MS 10000
 #define PIPE_MAX (1 << 20) /* fs.pipe-max-size: what a pipe holds at most */
 
@@ -345,6 +346,10 @@ static bool run_watch(struct run *run)
         fds[i] = (struct pollfd){ .fd = run->pidfd, .events = POLLIN };
         if (run->pidfd < 0 && left > TICK_MS)
             left = TICK_MS;
+        /* It has a limit of its own. */
+        pulse();
+        if (left > PULSE_MS)
+            left = PULSE_MS;
         if (poll(fds, ARRAY_SIZE(fds), left) < 0)
             continue; /* EINTR; ENOMEM passes or the time does */
         for (i = 0; i < N_PIPES; i++)
@@ -493,7 +498,6 @@ static int run_program(const char *const argv[], int timeout_ms, int *status_r,
     rc = run_start(&run, argv, err);
     if (!rc)
         rc = run_finish(&run, status_r, err);
-    pulse();
     run_close_all(run.ours);
     run_close_all(run.theirs);
     run_close(&run.pidfd);

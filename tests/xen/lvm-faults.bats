@@ -175,11 +175,11 @@ END
     assert_status 4
     assert_says "'lvs' exited with status 3: Error during parsing of command line."
     program lvs <<'END'
-/sbin/lvs "$@" | sed 's/"lv_uuid"/"uuid_of_lv"/g'
+/sbin/lvs "$@" | sed 's/"lv_skip_activation"/"skip_activation"/g'
 END
     snap_with_fakes create "$guest" name=new
     assert_status 4
-    assert_says "lv_uuid"
+    assert_says "'lvs' gives an unexpected answer about volume group '$vg'"
     assert_sound
     assert_nothing_pending
     assert_gold_lvs

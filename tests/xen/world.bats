@@ -107,7 +107,7 @@ limited()
 
 @test "the memory image's file system hangs: the guest does not wait for it" {
     flaky_disk
-    XLSNAP_STALL_MS=20000 "$faulty" create "$guest" name=try "path=$dir/try" \
+    XLSNAP_STALL_S=20 "$faulty" create "$guest" name=try "path=$dir/try" \
         2>"$BATS_TEST_TMPDIR/err" >"$BATS_TEST_TMPDIR/out" 3>&- &
     creator=$!
     until_true 30 guest_shut_down
