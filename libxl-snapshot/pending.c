@@ -187,6 +187,9 @@ int pending_write(struct xlsnap *xs, struct pending *p,
     int rc = file_make_dir(dir, NULL, err);
     bool begun = p->file;
 
+    /* Or nobody would carry out what it says. */
+    if (!rc && !begun)
+        rc = file_check_trusted(dir, err);
     free(p->boot_id);
     p->boot_id = host_boot_id();
     text = record_text(p);

@@ -15,6 +15,7 @@
 #include "run.h"
 #include "util.h"
 
+#define OTHERS_MS 2000 /* for the name of another tapdisk's file */
 #define PREFIX "vhd:"
 #define CHECK_TIMEOUT_MS 300000
 
@@ -197,8 +198,8 @@ static bool listed_serves(const struct listed *l, const char *source)
     if (!file)
         return false;
     return !strcmp(l->args, source) ||
-           (!file_id(file, &a, &ignored) &&
-            !file_id(tapdisk_file(source), &b, &ignored) &&
+           (!file_id(tapdisk_file(source), &b, &ignored) &&
+            !file_id_within(file, OTHERS_MS, &a, &ignored) &&
             file_id_equal(&a, &b));
 }
 

@@ -185,6 +185,22 @@ static void a_directory_for_others_to_write_is_refused(void **state)
     pending_clear(&p);
 }
 
+/* What is written there nobody would carry out. */
+static void a_directory_of_somebody_else_is_refused(void **state)
+{
+    struct xlsnap_error err = { 0 };
+    struct pending p;
+
+    assert_int_equal(mkdir("state", 0700), 0);
+    assert_int_equal(chown("state", 4711, 0), 0);
+    make(&p);
+    assert_int_equal(pending_write(&xs, &p, &err), -XLSNAP_REFUSED);
+    assert_non_null(strstr(err.msg, "cannot write the pending record: "));
+    assert_non_null(strstr(err.msg, "state' belongs to user 4711, who could"));
+    assert_int_equal(access(RECORD, F_OK), -1);
+    pending_clear(&p);
+}
+
 static void a_record_that_may_be_there_is_dropped(void **state)
 {
     struct xlsnap_error err = { 0 }, drop = { 0 };
@@ -662,6 +678,7 @@ int main(void)
         TEST(a_record_knows_the_boot_it_was_written_in),
         TEST(records_are_for_root_only),
         TEST(a_directory_for_others_to_write_is_refused),
+        TEST(a_directory_of_somebody_else_is_refused),
         TEST(a_record_that_may_be_there_is_dropped),
         TEST(a_change_wants_no_space),
         TEST(without_a_spare_file_a_record_is_made_anew),
