@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Disks on LVM when it goes wrong: commands of LVM that fail, hang or are killed, and
-# our own. Takes minutes.
+# our own.
+# Takes minutes.
 
 load helpers
 load lvm

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Runs at the same time: twenty on twenty domains, ten on one. Takes long.
+# Runs at the same time: twenty on twenty domains, ten on one.
+# Takes long.
 
 load helpers
 
